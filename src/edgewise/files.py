@@ -1,0 +1,68 @@
+"""Files that appear whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgewise.errors import UsageError
+
+
+@contextmanager
+def staged(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved over it when the block ends without an error.
+
+    Works for a file and for a folder (an older folder of that name is replaced). On an error
+    nothing is left behind and the older content stays.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
+    """
+    path = Path(os.path.abspath(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UsageError(
+            "cannot write here",
+            where=str(path.parent),
+            why=error.strerror or str(error),
+            remedy="Choose another output folder or change its permissions.",
+        ) from error
+    try:
+        temporary = workspace / path.name
+        yield temporary
+        _replace(temporary, path, workspace)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _replace(temporary: Path, path: Path, workspace: Path) -> None:
+    if path.is_dir() and not path.is_symlink():  # rename cannot replace a folder that has content
+        retired = workspace / ".retired"
+        path.rename(retired)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            retired.rename(path)
+            raise
+    else:
+        temporary.replace(path)
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(path: Path) -> list[Path]:
+    """`path` itself when it is a file, else every file below it, in a stable order."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file())

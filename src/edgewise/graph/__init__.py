@@ -1,0 +1,35 @@
+"""ONNX graphs in memory: reading, writing, preparing and asking questions of them.
+
+Every stage holds a model as `onnx_ir.Model`. Nothing here knows of targets or quantization schemes.
+"""
+
+from edgewise.graph.io import load, save, to_bytes
+from edgewise.graph.prepare import HUB_OPSET, prepare
+from edgewise.graph.quantized import TensorQuantization, is_quantized_model, quantization_of
+from edgewise.graph.read import (
+    attribute,
+    consumers,
+    constant,
+    node_label,
+    resolve_pads,
+    static_shape,
+)
+from edgewise.graph.run import OrtSession
+
+__all__ = [
+    "HUB_OPSET",
+    "OrtSession",
+    "TensorQuantization",
+    "attribute",
+    "constant",
+    "consumers",
+    "is_quantized_model",
+    "load",
+    "node_label",
+    "prepare",
+    "quantization_of",
+    "resolve_pads",
+    "save",
+    "static_shape",
+    "to_bytes",
+]

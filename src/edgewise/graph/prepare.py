@@ -1,0 +1,120 @@
+"""Any valid ONNX model brought to the one form that the stages understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgewise.errors import ModelError, UsageError
+from edgewise.graph.io import load
+
+#: opset of the hub model: per-channel DequantizeLinear, Gelu, HardSwish and int4 are all in it
+HUB_OPSET = 21
+#: larger folded tensors would bloat the model more than the saved node is worth
+_FOLD_LIMIT_ELEMENTS = 64 * 1024 * 1024
+
+
+def prepare(
+    source: str | Path | ir.Model,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int | None = None,
+) -> ir.Model:
+    """A copy of the model with functions inlined, opset at least 21, constants folded into
+    initializers, identities and dead nodes gone, and shapes inferred.
+
+    Args:
+        source: path or model (never changed).
+        input_shapes: fixed shape per input name.
+        batch: value for symbolic first dimensions; None keeps them symbolic.
+
+    Raises:
+        UsageError: `input_shapes` names an unknown input or does not fit its rank.
+        ModelError: the model cannot be read, checked or upgraded.
+    """
+    loaded = load(source)
+    model = ir.from_proto(ir.to_proto(loaded)) if loaded is source else loaded
+    _fix_input_shapes(model, input_shapes or {}, batch)
+    common.InlinePass()(model)
+    common.RemoveInitializersFromInputsPass()(model)
+    model = _upgrade(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _fold(model)
+    common.IdentityEliminationPass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.RemoveUnusedNodesPass()(model)
+    common.NameFixPass()(model)
+    common.TopologicalSortPass()(model)
+    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    return model
+
+
+def _fix_input_shapes(
+    model: ir.Model, shapes: Mapping[str, Sequence[int]], batch: int | None
+) -> None:
+    inputs = {
+        value.name: value
+        for value in model.graph.inputs
+        if value.name not in model.graph.initializers
+    }
+    for name, dims in shapes.items():
+        if name not in inputs:
+            known = ", ".join(sorted(str(n) for n in inputs))
+            raise UsageError(f"the model has no input '{name}'", why=f"its inputs are {known}")
+        old = inputs[name].shape
+        if old is not None and len(old) != len(dims):
+            raise UsageError(
+                f"input '{name}' has rank {len(old)}", why=f"the given shape {list(dims)} does not"
+            )
+        inputs[name].shape = ir.Shape([int(d) for d in dims])
+    if batch is not None:
+        for value in inputs.values():
+            if value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
+                value.shape = ir.Shape([batch, *list(value.shape)[1:]])
+    if shapes or batch is not None:
+        _forget_inferred_shapes(model)
+
+
+def _forget_inferred_shapes(model: ir.Model) -> None:
+    """Shapes stored for the old input shapes would contradict what inference finds now."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.shape = None
+
+
+def _upgrade(model: ir.Model) -> ir.Model:
+    version = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
+    if version >= HUB_OPSET:
+        return model
+    if version < 7:
+        raise ModelError(
+            f"opset {version} is too old",
+            why="opsets from 7 up can be upgraded",
+            remedy="Export the model again with a newer opset.",
+        )
+    import onnx.version_converter
+
+    proto = ir.to_proto(model)
+    try:
+        upgraded = ir.from_proto(onnx.version_converter.convert_version(proto, HUB_OPSET))
+    except Exception as error:  # the C++ converter raises RuntimeError and checker types
+        raise ModelError(
+            f"cannot upgrade from opset {version} to {HUB_OPSET}",
+            why=str(error).strip().splitlines()[0],
+            remedy="Export the model again with a newer opset.",
+        ) from error
+    upgraded.ir_version = max(upgraded.ir_version or 0, 10)
+    return upgraded
+
+
+def _fold(model: ir.Model) -> None:
+    from onnxscript.optimizer import fold_constants
+
+    fold_constants(
+        model,
+        input_size_limit=_FOLD_LIMIT_ELEMENTS,
+        output_size_limit=_FOLD_LIMIT_ELEMENTS,
+    )

@@ -1,0 +1,164 @@
+"""The contract of a target: the few things that every target offers, and what they exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgewise.calibration.scheme import Scheme
+from edgewise.findings import Finding
+
+Array = npt.NDArray[Any]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSignature:
+    """One input or output of an artifact, beside the hub model's own view of it.
+
+    `shape`, `dtype` and `layout` describe the tensor in the file; `hub_shape` and `hub_dtype` the
+    tensor of the hub model. File axis `k` is hub axis `perm[k]`. With a scale, a file value `q`
+    stands for `(q - zero_point) * scale`.
+    """
+
+    name: str  # name in the hub model
+    file_name: str  # name in the artifact
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str  # "NHWC", "NCHW", or "" where the rank has no such convention
+    hub_shape: tuple[int | str, ...]
+    hub_dtype: str
+    perm: tuple[int, ...]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`manifest.json`: what an application needs to know to use the artifact."""
+
+    name: str
+    target: str
+    precision: str
+    inputs: tuple[TensorSignature, ...]
+    outputs: tuple[TensorSignature, ...]
+    files: Mapping[str, Mapping[str, Any]]  # relative path -> {"size_bytes", "sha256"}
+    versions: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the target itself adds
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Files on disk that a device runs: `path` is a file, or the folder of an `.mlpackage`."""
+
+    path: Path
+    manifest: Manifest
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def target(self) -> str:
+        return self.manifest.target
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(int(entry["size_bytes"]) for entry in self.manifest.files.values())
+
+
+@runtime_checkable
+class Session(Protocol):
+    """An artifact opened on a device.
+
+    `run` takes and gives arrays with the hub model's names, layouts and dtypes (float where the
+    file holds quantized values).
+    """
+
+    device: str
+    threads: int
+    #: None where a latency measured through this session is the device's own; else why it is not
+    latency_reason: str | None
+
+    def run(self, feeds: Feeds) -> dict[str, Array]: ...
+
+    def prepare(self, feeds: Feeds) -> None:
+        """Convert and load the inputs, so that `invoke` times nothing but the runtime."""
+
+    def invoke(self) -> None:
+        """Run the prepared inputs once and drop the outputs."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmitOptions:
+    """What the build knows beyond the graph; every target understands all of it."""
+
+    name: str = "model"
+    labels: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # [targets.<name>] beyond precision
+
+
+class Target(Protocol):
+    """One folder below `edgewise.targets`, one line in its table."""
+
+    name: str
+    #: precisions offered, the default one first
+    precisions: tuple[str, ...]
+
+    def scheme(self, precision: str) -> Scheme:
+        """How the target wants the QDQ model. Raises UnsupportedPrecision."""
+
+    def check(self, model: ir.Model) -> list[Finding]:
+        """Remarks on a float or QDQ model; severity `error` marks what `emit` will refuse."""
+
+    def emit(
+        self,
+        model: str | Path | ir.Model,
+        out_dir: str | Path,
+        precision: str = "fp32",
+        *,
+        options: EmitOptions | None = None,
+    ) -> Artifact:
+        """Write the artifact and its `manifest.json` into `out_dir`.
+
+        Raises UnsupportedOperator or ModelError before anything is written.
+        """
+
+    def open(
+        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+    ) -> Session:
+        """Load the artifact from disk. Raises DeviceError when the device is unavailable."""
+
+
+def to_file(array: Array, tensor: TensorSignature) -> Array:
+    """Hub layout and dtype to the file's: transpose, then quantize where the file holds integers."""
+    moved = np.transpose(array, tensor.perm) if array.ndim else array
+    if tensor.scale is None:
+        return np.ascontiguousarray(moved, dtype=np.dtype(tensor.dtype))
+    info = np.iinfo(np.dtype(tensor.dtype))
+    # QuantizeLinear of ONNX: divide in float32, round half to even, saturate.
+    rounded = np.rint(moved.astype(np.float32) / np.float32(tensor.scale))
+    shifted = rounded + np.float32(tensor.zero_point or 0)
+    return np.ascontiguousarray(np.clip(shifted, info.min, info.max).astype(tensor.dtype))
+
+
+def from_file(array: Array, tensor: TensorSignature) -> Array:
+    """The file's layout and dtype back to the hub's: dequantize, then transpose."""
+    value = array
+    if tensor.scale is not None:
+        centred = value.astype(np.int32) - np.int32(tensor.zero_point or 0)
+        value = centred.astype(np.float32) * np.float32(tensor.scale)
+    if value.ndim:
+        value = np.transpose(value, np.argsort(tensor.perm))
+    return np.ascontiguousarray(value, dtype=np.dtype(tensor.hub_dtype))
