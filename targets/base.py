@@ -142,7 +142,7 @@ class Target(Protocol):
 
 
 def to_file(array: Array, tensor: TensorSignature) -> Array:
-    """Hub layout and dtype to the file's: transpose, then quantize where the file holds integers."""
+    """Hub layout and dtype to the file's: transpose, and quantize where it holds integers."""
     moved = np.transpose(array, tensor.perm) if array.ndim else array
     if tensor.scale is None:
         return np.ascontiguousarray(moved, dtype=np.dtype(tensor.dtype))

@@ -2,7 +2,7 @@
 
 EdgewiseError                    exit code
 |-- BudgetMissed                 1   a budget of the project file was missed
-|-- UsageError                   2   bad command line or project file, missing path, unwritable output
+|-- UsageError                   2   bad command line, project file or path; unwritable output
 |-- ModelError                   3   the model cannot be read, or is not valid
 |   |-- UnsupportedOperator      3   a target cannot express a node of the model
 |   `-- UnsupportedPrecision     3   a target does not offer the asked precision

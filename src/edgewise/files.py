@@ -57,7 +57,7 @@ def _replace(temporary: Path, path: Path, workspace: Path) -> None:
 
 def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -8,8 +8,8 @@ from edgewise.graph.prepare import HUB_OPSET, prepare
 from edgewise.graph.quantized import TensorQuantization, is_quantized_model, quantization_of
 from edgewise.graph.read import (
     attribute,
-    consumers,
     constant,
+    consumers,
     node_label,
     resolve_pads,
     static_shape,

@@ -1,4 +1,4 @@
-"""Reading and writing ONNX files, with every way a file can be wrong turned into one clear error."""
+"""Reading and writing ONNX files; every way a file can be wrong becomes one clear error."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _unreadable(path: Path, why: str) -> ModelError:
 
 def to_bytes(model: ir.Model) -> bytes:
     """The model as deterministic ONNX bytes: the same model gives the same bytes."""
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
 
 
 def save(model: ir.Model, path: str | Path) -> None:

@@ -1,0 +1,41 @@
+# Every target makes the environment it needs; nothing has to be installed by hand but Python and make.
+PYTHON ?= python3
+DEMO_VENV ?= .venv-demo
+VENV ?= .venv
+PIP_FLAGS = --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-fast check format docs clean
+
+demo: $(DEMO_VENV)/.ready  ## build and validate the digits sample for all three targets
+	$(DEMO_VENV)/bin/edgewise build sample_models/digits/edgewise.toml --out dist/digits
+
+test: $(VENV)/.ready  ## the whole test suite
+	$(VENV)/bin/python -m pytest
+
+test-fast: $(VENV)/.ready  ## without the tests that take more than about five seconds
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+check: $(VENV)/.ready  ## lint, format and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.ready
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: $(VENV)/.ready  ## regenerate the schemas in docs/
+	$(VENV)/bin/python docs/generate.py
+
+clean:
+	rm -rf $(DEMO_VENV) $(VENV) dist build
+
+$(DEMO_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install $(PIP_FLAGS) .
+	touch $@
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --editable ".[test]"
+	touch $@
