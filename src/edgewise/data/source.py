@@ -41,13 +41,15 @@ class DataSource(Protocol):
 
     #: what the user wrote, for messages
     description: str
-    #: SHA-256 over the content and the preprocessing: the same data gives the same value
-    fingerprint: str
     labelled: bool
     #: class names by index where the source knows them
     class_names: tuple[str, ...]
     #: remarks gathered so far, such as pictures converted from grayscale
     findings: list[Finding]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the content and the preprocessing: the same data gives the same value."""
 
     def __len__(self) -> int: ...
 

@@ -1,0 +1,208 @@
+"""Pictures on disk: a folder with one sub-folder per class, a flat folder, or a labels CSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from edgewise.data.image import ImagePreprocessing, read_picture
+from edgewise.data.selection import spread
+from edgewise.data.source import InputSpec, Sample
+from edgewise.data.specs import fit_array
+from edgewise.errors import DataError
+from edgewise.files import sha256
+from edgewise.findings import Finding
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+_SHOWN_NAMES = 3
+_CONVERTED = "data/converted-picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which files there are, and their classes where these are known."""
+
+    files: tuple[tuple[str, Path], ...]  # name for messages, path
+    labels: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def list_folder(folder: Path) -> Listing:
+    """Pictures of a folder in order of class and name.
+
+    The class of a picture is the index of its sub-folder among the sorted sub-folder names, or the
+    sub-folder's name itself where all of them are numbers. Hidden files and other file types are
+    passed over.
+
+    Raises:
+        DataError: there is no picture, or pictures lie beside class folders.
+    """
+    classes = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    by_class = [(d.name, found) for d in classes if (found := _pictures(d, deep=True))]
+    flat = _pictures(folder, deep=False)
+    if not by_class and not flat:
+        raise DataError(
+            "there is no picture in this folder",
+            where=str(folder),
+            remedy=f"Known types are {', '.join(sorted(SUFFIXES))}.",
+        )
+    if by_class and flat:
+        raise DataError(
+            "pictures lie beside class folders",
+            where=str(folder),
+            why=f"'{flat[0].name}' has no class, those in '{by_class[0][0]}' have one",
+            remedy="Move them into class folders, or use a labels CSV.",
+        )
+    if flat:
+        return Listing(tuple((path.name, path) for path in flat))
+    names = [name for name, _ in by_class]
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    files, labels = [], []
+    for index, (name, found) in enumerate(by_class):
+        files += [(str(path.relative_to(folder)), path) for path in found]
+        labels += [int(name) if numbers else index] * len(found)
+    return Listing(tuple(files), tuple(labels), () if numbers else tuple(names))
+
+
+def _pictures(folder: Path, *, deep: bool) -> list[Path]:
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def list_csv(path: Path, column: str = "", wanted: str = "") -> Listing:
+    """Pictures of a labels CSV with a `file` and, for labels, a `class` column.
+
+    File paths are relative to the CSV. Classes are indices from 0, or names, which are numbered in
+    sorted order. Other columns are passed over; `column` and `wanted` select rows.
+
+    Raises:
+        DataError: the CSV cannot be read, lacks a column, names a missing file or has no row.
+    """
+    rows, columns = _rows(path)
+    for needed in ("file", column) if column else ("file",):
+        if needed not in columns:
+            raise DataError(
+                f"there is no column '{needed}'",
+                where=str(path),
+                why=f"the columns are {', '.join(columns) or 'none'}",
+                remedy="A labels CSV begins with a line such as: file,class",
+            )
+    chosen = [(line, row) for line, row in rows if not column or row[column] == wanted]
+    if not chosen:
+        values = sorted({row[column] for _, row in rows if row[column]}) if column else []
+        why = f"column '{column}' holds {', '.join(values[:10])}" if values else "it has no rows"
+        raise DataError("no row is selected", where=str(path), why=why)
+    files = []
+    for line, row in chosen:
+        target = path.parent / (row["file"] or "")
+        if not target.is_file():
+            raise DataError(
+                f"there is no file '{row['file']}'",
+                where=f"{path}, line {line}",
+                remedy="Paths are relative to the CSV.",
+            )
+        files.append((row["file"], target))
+    if "class" not in columns:
+        return Listing(tuple(files))
+    # names are numbered over the whole file, so that a selection of rows keeps its numbers
+    names = _class_names([row["class"] for _, row in rows])
+    labels = [_label(row["class"], names, f"{path}, line {line}") for line, row in chosen]
+    return Listing(tuple(files), tuple(labels), names)
+
+
+def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            return rows, list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError("cannot read the labels CSV", where=str(path), why=str(error)) from error
+
+
+def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    if all(text.strip().isascii() and text.strip().isdigit() for text in classes):
+        return ()
+    return tuple(sorted({text.strip() for text in classes}))
+
+
+def _label(text: str, names: tuple[str, ...], where: str) -> int:
+    if not text.strip():
+        raise DataError("the class is empty", where=where, remedy="Give every row a class.")
+    return names.index(text.strip()) if names else int(text)
+
+
+class PictureSource:
+    """Decodes one picture at a time and keeps none."""
+
+    def __init__(
+        self,
+        listing: Listing,
+        spec: InputSpec,
+        image: ImagePreprocessing,
+        *,
+        description: str,
+        limit: int | None = None,
+    ) -> None:
+        chosen = spread(len(listing.files), limit, listing.labels)
+        self._files = [listing.files[i] for i in chosen]
+        self._labels = None if listing.labels is None else [listing.labels[i] for i in chosen]
+        self._spec = spec
+        self._image = image.for_input(spec)
+        self._converted: dict[str, str] = {}
+        self.description = description
+        self.labelled = listing.labels is not None
+        self.class_names = listing.class_names
+        self.findings: list[Finding] = []
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps(self._image.as_dict(), sort_keys=True).encode())
+        digest.update(repr(self._spec).encode())
+        for index, (name, path) in enumerate(self._files):
+            label = None if self._labels is None else self._labels[index]
+            try:
+                digest.update(f"{name}\0{label}\0{sha256(path)}\n".encode())
+            except OSError as error:
+                raise DataError(
+                    "cannot read this picture", where=str(path), why=error.strerror or str(error)
+                ) from error
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index, (name, path) in enumerate(self._files):
+            picture, mode = read_picture(path)
+            if mode not in ("RGB", "L" if self._image.color == "gray" else "RGB"):
+                self._remark(name, mode)
+            array = fit_array(self._image.apply(picture, self._spec.dtype), self._spec, str(path))
+            label = None if self._labels is None else self._labels[index]
+            yield Sample({self._spec.name: array}, label, name)
+
+    def _remark(self, name: str, mode: str) -> None:
+        if name in self._converted:
+            return
+        self._converted[name] = mode
+        count, shown = len(self._converted), list(self._converted)[:_SHOWN_NAMES]
+        modes = ", ".join(sorted(set(self._converted.values())))
+        names = ", ".join(shown) + (", ..." if count > len(shown) else "")
+        finding = Finding(
+            _CONVERTED,
+            "info",
+            f"{count} of {len(self)} pictures of {self.description} were converted from "
+            f"another colour mode ({modes}; L is grayscale): {names}",
+        )
+        self.findings[:] = [f for f in self.findings if f.rule != _CONVERTED] + [finding]
