@@ -1,0 +1,152 @@
+"""Which operators stay in float on ARM64, asked of ONNX Runtime's own graph optimizer.
+
+On ARM64 the optimizer accepts signed activations; on x86 it does so only with the session entry
+`session.qdqisint8allowed`. With that entry set, this machine gives ARM's answer, whatever it is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from edgewise.errors import ModelError, UnsupportedOperator
+from edgewise.findings import Finding
+from edgewise.graph import constant, load, node_label, to_bytes
+from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
+from edgewise.targets.arm.schemes import KERNEL_OPS, SHARED_SCALE_OPS, TARGET_NAME
+
+
+def optimize_as_on_arm(model: ir.Model) -> ir.Model:
+    """The graph that ONNX Runtime executes on ARM64, before layout changes.
+
+    Raises UnsupportedOperator or ModelError when ONNX Runtime cannot load the model.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    with tempfile.TemporaryDirectory(prefix="edgewise-arm-") as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        options.optimized_model_filepath = str(optimized)
+        try:
+            ort.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exception types have no common base
+            raise _refusal(model, error) from error
+        return load(optimized)
+
+
+def _refusal(model: ir.Model, error: Exception) -> ModelError:
+    for node in model.graph.all_nodes():
+        if not _is_known(node):
+            return UnsupportedOperator(
+                node_label(node),
+                f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
+                target=TARGET_NAME,
+                why="ONNX Runtime's CPU provider does not know it",
+                remedy="Export the model with standard ONNX operators.",
+            )
+    return ModelError(
+        "ONNX Runtime cannot load the model",
+        why=(str(error).strip().splitlines() or [""])[0],
+        remedy="Check the model with onnx.checker, or upgrade onnxruntime.",
+    )
+
+
+def _is_known(node: ir.Node) -> bool:
+    if node.domain == "com.microsoft":
+        return True  # the runtime's own operators; onnx has no list of them
+    return bool(onnx.defs.has(node.op_type, node.domain))
+
+
+def float_islands(model: ir.Model) -> list[list[ir.Node]]:
+    """Groups of connected nodes of `model` that ARM64 computes in float between integers.
+
+    A group lies between a DequantizeLinear of an activation and a QuantizeLinear. Float nodes at
+    the very beginning or end of the graph are no island: the model's own borders are float.
+    """
+    optimized = optimize_as_on_arm(model)
+    by_output = {out.name: node for node in model.graph for out in node.outputs}
+    by_name = {node.name: node for node in model.graph if node.name}
+    islands = []
+    for region in _regions(optimized):
+        # The optimizer renames some outputs and invents nodes for decomposed functions.
+        found = [by_output.get(node.outputs[0].name) or by_name.get(node.name) for node in region]
+        if nodes := list(dict.fromkeys(node for node in found if node is not None)):
+            islands.append(nodes)
+    return islands
+
+
+def island_findings(model: ir.Model) -> list[Finding]:
+    """One `arm/float-island` warning per island. Raises ModelError when the model cannot load."""
+    return [
+        Finding(
+            "arm/float-island",
+            "warning",
+            f"{', '.join(node.op_type for node in nodes)} will run in float between integers: "
+            f"{_why(nodes)}",
+            node=", ".join(node_label(node) for node in nodes),
+            remedy="Expect two conversions here; replace the operator if the latency matters.",
+        )
+        for nodes in float_islands(model)
+    ]
+
+
+def _why(nodes: list[ir.Node]) -> str:
+    lacking = sorted({n.op_type for n in nodes} - KERNEL_OPS - SHARED_SCALE_OPS)
+    if lacking:
+        return f"ONNX Runtime has no int8 kernel for {', '.join(lacking)}"
+    if any(node.op_type in SHARED_SCALE_OPS for node in nodes):
+        return "its attributes have no int8 kernel, or its input and output scales differ"
+    return "an input or output is not quantized to int8, so that no int8 kernel takes it"
+
+
+def _regions(model: ir.Model) -> list[list[ir.Node]]:
+    """Connected float nodes that are reached from a DequantizeLinear and reach a QuantizeLinear."""
+    after: set[ir.Node] = set()
+    for node in model.graph:
+        if _is_float(node) and any(
+            source is not None
+            and (source in after or (source.op_type == DEQUANTIZE and not _of_constant(source)))
+            for source in (v.producer() for v in node.inputs if v is not None)
+        ):
+            after.add(node)
+    before: set[ir.Node] = set()
+    for node in reversed(model.graph):
+        if _is_float(node) and any(
+            user in before or user.op_type == QUANTIZE
+            for out in node.outputs
+            for user in (use.node for use in out.uses())
+        ):
+            before.add(node)
+    return _connected([node for node in model.graph if node in after and node in before])
+
+
+def _is_float(node: ir.Node) -> bool:
+    """Whether the node may pass float values on. The optimizer stores no dtypes, so that a node
+    after a DequantizeLinear counts as float unless it is known to give integers."""
+    return node.op_type not in (QUANTIZE, DEQUANTIZE, "Shape", "Size", "ArgMax", "ArgMin")
+
+
+def _of_constant(dequantize: ir.Node) -> bool:
+    return constant(dequantize.inputs[0]) is not None
+
+
+def _connected(nodes: list[ir.Node]) -> list[list[ir.Node]]:
+    """Groups of nodes linked by a value, in graph order."""
+    group = {node: index for index, node in enumerate(nodes)}
+    for node in nodes:
+        for value in node.inputs:
+            source = None if value is None else value.producer()
+            if source in group and group[source] != group[node]:
+                old, new = group[node], group[source]
+                group = {n: new if g == old else g for n, g in group.items()}
+    members: dict[int, list[ir.Node]] = defaultdict(list)
+    for node in nodes:
+        members[group[node]].append(node)
+    return list(members.values())

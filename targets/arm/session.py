@@ -1,0 +1,113 @@
+"""The artifact in ONNX Runtime's CPU provider, with the options that the manifest names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edgewise.errors import DeviceError, ModelError, UsageError
+from edgewise.findings import Finding
+from edgewise.targets.arm.host import HostCpu, host_findings, read_host_cpu
+from edgewise.targets.base import Array, Feeds, Manifest, to_file
+
+#: what an application should set, and what is set here; stands in the manifest
+SESSION_OPTIONS: Mapping[str, Any] = {
+    "runtime": "onnxruntime",
+    "execution_providers": ["CPUExecutionProvider"],
+    "graph_optimization_level": "ORT_ENABLE_ALL",
+    "execution_mode": "ORT_SEQUENTIAL",
+    "inter_op_num_threads": 1,
+    "enable_cpu_mem_arena": True,
+}
+
+
+class ArmSession:
+    """Implements `edgewise.targets.base.Session` on this machine's CPU.
+
+    `findings` tells what the host's processor means for the figures measured through the session.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, *, threads: int, host: HostCpu | None = None
+    ) -> None:
+        host = host or read_host_cpu()
+        self.device = f"local ({host.arch})"
+        self.threads = threads
+        # A timing taken here is this processor's own, and `device` names it.
+        self.latency_reason: str | None = None
+        self.findings: tuple[Finding, ...] = host_findings(
+            host, quantized=manifest.precision != "fp32"
+        )
+        self._inputs = {signature.name: signature for signature in manifest.inputs}
+        self._output_names = [signature.name for signature in manifest.outputs]
+        self._session: Any = _load(path, threads)
+        self._binding: Any = None
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Raises UsageError for a wrong input name and ModelError where a shape does not fit."""
+        try:
+            results = self._opened().run(self._output_names, self._convert(feeds))
+        except (UsageError, DeviceError):
+            raise
+        except Exception as error:  # onnxruntime has a dozen exception types without a common base
+            raise _failed("cannot run the artifact", error) from error
+        return dict(zip(self._output_names, (np.asarray(r) for r in results), strict=True))
+
+    def prepare(self, feeds: Feeds) -> None:
+        binding = self._opened().io_binding()
+        for name, array in self._convert(feeds).items():
+            binding.bind_cpu_input(name, array)
+        for name in self._output_names:
+            binding.bind_output(name)
+        self._binding = binding
+
+    def invoke(self) -> None:
+        if self._binding is None:
+            raise UsageError("invoke needs inputs", remedy="Call prepare(feeds) first.")
+        try:
+            self._opened().run_with_iobinding(self._binding)
+        except DeviceError:
+            raise
+        except Exception as error:  # see above
+            raise _failed("cannot run the artifact", error) from error
+
+    def close(self) -> None:
+        self._binding = None
+        self._session = None
+
+    def _opened(self) -> Any:
+        if self._session is None:
+            raise DeviceError("the session is closed", remedy="Open the artifact again.")
+        return self._session
+
+    def _convert(self, feeds: Feeds) -> dict[str, Array]:
+        if set(feeds) != set(self._inputs):
+            raise UsageError(
+                "the inputs are not the model's",
+                why=f"given {', '.join(sorted(feeds))}; expected {', '.join(self._inputs)}",
+            )
+        return {name: to_file(array, self._inputs[name]) for name, array in feeds.items()}
+
+
+def _load(path: Path, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = SESSION_OPTIONS["inter_op_num_threads"]
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = SESSION_OPTIONS["enable_cpu_mem_arena"]
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(
+            str(path), options, providers=SESSION_OPTIONS["execution_providers"]
+        )
+    except Exception as error:  # see above
+        raise _failed("ONNX Runtime cannot load the artifact", error, str(path)) from error
+
+
+def _failed(what: str, error: Exception, where: str = "") -> ModelError:
+    return ModelError(what, where=where, why=(str(error).strip().splitlines() or [""])[0])

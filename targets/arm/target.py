@@ -1,0 +1,210 @@
+"""The arm target: QDQ or float ONNX in, ONNX tuned for ARM64 kernels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgewise.calibration.scheme import Scheme
+from edgewise.errors import DeviceError, ModelError, UsageError
+from edgewise.findings import Finding
+from edgewise.graph import is_quantized_model, node_label, prepare, to_bytes
+from edgewise.graph.quantized import QUANTIZE
+from edgewise.targets.arm.fusion import island_findings, optimize_as_on_arm
+from edgewise.targets.arm.global_pool import mean_to_global_pool
+from edgewise.targets.arm.integer_pad import pad_in_integers
+from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME, scheme
+from edgewise.targets.arm.session import SESSION_OPTIONS, ArmSession
+from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.manifest import load_artifact, publish, tool_versions
+
+#: keys of [targets.arm] beside the precision
+_OPTIONS = ("batch",)
+
+
+class ArmTarget:
+    """Implements `edgewise.targets.base.Target`. Options: `batch` fixes the first dimension."""
+
+    name = TARGET_NAME
+    precisions = tuple(SCHEMES)
+
+    def scheme(self, precision: str) -> Scheme:
+        return scheme(precision)
+
+    def check(self, model: ir.Model) -> list[Finding]:
+        try:
+            return _findings(_tuned(model, batch=None))
+        except ModelError as error:
+            return [
+                Finding(
+                    "arm/refused",
+                    "error",
+                    f"{error.what}: {error.why}" if error.why else error.what,
+                    node=getattr(error, "node", ""),
+                    remedy=error.remedy,
+                )
+            ]
+
+    def emit(
+        self,
+        model: str | Path | ir.Model,
+        out_dir: str | Path,
+        precision: str = "fp32",
+        *,
+        options: EmitOptions | None = None,
+    ) -> Artifact:
+        """Write `<name>.onnx` and `manifest.json`; a symbolic batch stays symbolic.
+
+        Raises:
+            UsageError: an unknown option, or a folder that cannot be written.
+            UnsupportedPrecision: a precision other than `precisions`.
+            ModelError: the model is float where `precision` is quantized or the other way round,
+                or ONNX Runtime cannot take it (UnsupportedOperator names the node).
+        """
+        options = options or EmitOptions()
+        wanted = self.scheme(precision)
+        tuned = _tuned(model, batch=_batch(options.options))
+        _check_precision(tuned, wanted)
+        findings = tuple(_findings(tuned))
+        manifest = _manifest(tuned, precision, options)
+        data = to_bytes(tuned)
+        artifact = publish(
+            out_dir, f"{options.name}.onnx", manifest, lambda path: _write(path, data)
+        )
+        return Artifact(artifact.path, artifact.manifest, findings)
+
+    def open(
+        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+    ) -> ArmSession:
+        """Raises DeviceError for a device other than `local`."""
+        if device != "local":
+            raise DeviceError(
+                f"device '{device}' is not available to {TARGET_NAME} in this version",
+                why="artifacts run on this machine's CPU only",
+                remedy="Use the device 'local'.",
+            )
+        known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
+        if known.target != TARGET_NAME:
+            raise UsageError(
+                f"the artifact was made for {known.target}",
+                where=str(known.path),
+                remedy=f"Open it with the target '{known.target}'.",
+            )
+        return ArmSession(known.path, known.manifest, threads=threads)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _tuned(model: str | Path | ir.Model, batch: int | None) -> ir.Model:
+    """The model as it will be written. Never changes `model`."""
+    tuned = prepare(model, batch=batch)
+    pooled, padded = mean_to_global_pool(tuned), pad_in_integers(tuned)
+    if pooled or padded:
+        common.RemoveUnusedNodesPass()(tuned)
+    return tuned
+
+
+def _batch(options: Mapping[str, Any]) -> int | None:
+    unknown = sorted(set(options) - set(_OPTIONS))
+    if unknown:
+        raise UsageError(
+            f"unknown option '{unknown[0]}'",
+            where=f"[targets.{TARGET_NAME}]",
+            remedy=f"Known options: {', '.join(_OPTIONS)}.",
+        )
+    batch = options.get("batch")
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise UsageError(
+            f"batch must be a positive whole number, not {batch!r}",
+            where=f"[targets.{TARGET_NAME}]",
+        )
+    return batch
+
+
+def _check_precision(model: ir.Model, wanted: Scheme) -> None:
+    if wanted.is_quantized and not is_quantized_model(model):
+        raise ModelError(
+            f"precision {wanted.precision} needs a quantized model",
+            why="the model holds no QuantizeLinear",
+            remedy="Quantize it first, or ask for precision fp32.",
+        )
+    if not wanted.is_quantized and is_quantized_model(model):
+        raise ModelError(
+            f"precision {wanted.precision} needs a float model",
+            why="the model holds QuantizeLinear or DequantizeLinear",
+            remedy="Emit the model from before quantization, or ask for precision w8a8.",
+        )
+
+
+def _findings(model: ir.Model) -> list[Finding]:
+    if not is_quantized_model(model):
+        optimize_as_on_arm(model)  # raises where the runtime refuses the model
+        return []
+    return _format_findings(model) + island_findings(model)
+
+
+def _format_findings(model: ir.Model) -> list[Finding]:
+    odd = [
+        node
+        for node in model.graph
+        if node.op_type == QUANTIZE and node.outputs[0].dtype is not ir.DataType.INT8
+    ]
+    if not odd:
+        return []
+    found = sorted({str(node.outputs[0].dtype) for node in odd})
+    return [
+        Finding(
+            "arm/not-s8s8",
+            "warning",
+            f"{len(odd)} activations are {', '.join(found)} instead of INT8: ARM64 is fastest, and "
+            "was verified, with signed activations and weights",
+            node=node_label(odd[0]),
+            remedy="Quantize with the scheme of the arm target.",
+        )
+    ]
+
+
+def _manifest(model: ir.Model, precision: str, options: EmitOptions) -> Manifest:
+    return Manifest(
+        name=options.name,
+        target=TARGET_NAME,
+        precision=precision,
+        inputs=tuple(_signature(value) for value in model.graph.inputs),
+        outputs=tuple(_signature(value) for value in model.graph.outputs),
+        files={},
+        versions=tool_versions("onnx", "onnx-ir", "onnxruntime"),
+        labels=options.labels,
+        preprocessing=options.preprocessing,
+        options={"session": dict(SESSION_OPTIONS)},
+    )
+
+
+def _signature(value: ir.Value) -> TensorSignature:
+    """The file speaks the hub model's own names, layouts and dtypes."""
+    if value.shape is None or value.dtype is None:
+        raise ModelError(
+            "the shape and dtype of inputs and outputs must be known",
+            where=f"tensor '{value.name}'",
+            remedy="Give fixed input shapes ([model] input_shapes, or --input-shape).",
+        )
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    dtype = str(value.dtype.numpy())
+    return TensorSignature(
+        name=str(value.name),
+        file_name=str(value.name),
+        shape=shape,
+        dtype=dtype,
+        layout="NCHW" if len(shape) == 4 else "",
+        hub_shape=shape,
+        hub_dtype=dtype,
+        perm=tuple(range(len(shape))),
+    )
+
+
+TARGET = ArmTarget()
