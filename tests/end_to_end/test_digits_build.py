@@ -1,0 +1,116 @@
+"""The product's promise on the digits sample: one command, three validated artifacts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgewise.targets
+from edgewise import graph
+from edgewise.files import files_below, sha256
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "sample_models" / "digits"
+TARGETS = ("android", "apple", "arm")
+
+
+def build(out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgewise", "build", str(SAMPLE / "edgewise.toml")]
+    return subprocess.run(
+        [*command, "--out", str(out), "--json", *extra], capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    out = tmp_path_factory.mktemp("digits") / "dist"
+    run = build(out)
+    assert run.returncode == 0, run.stderr
+    yield out, json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> tuple[str, np.ndarray, np.ndarray]:
+    with np.load(SAMPLE / "evaluation.npz") as data:
+        labels = next(name for name in data.files if name in ("label", "labels", "y"))
+        name = next(name for name in data.files if name != labels)
+        return name, data[name], data[labels]
+
+
+def test_layout_of_dist(dist: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = dist
+    for name in (
+        "report.html", "report.json", "android/digits.tflite", "android/manifest.json",
+        "apple/digits.mlpackage/Manifest.json", "apple/manifest.json", "arm/digits.onnx",
+        "arm/manifest.json", "stages/hub.onnx", *(f"stages/qdq-{t}.onnx" for t in TARGETS),
+    ):  # fmt: skip
+        assert (out / name).is_file(), name
+    assert list((out / "stages").glob("statistics*"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_int8_keeps_its_accuracy(dist: tuple[Path, dict[str, Any]], target: str) -> None:
+    result = dist[1]["targets"][target]
+    assert result["accuracy"]["fp32"] >= 0.98
+    assert result["accuracy"]["drop"] <= 0.005
+    assert all(row["ok"] for row in result["budget"])
+
+
+def test_apple_latency_is_not_invented(dist: tuple[Path, dict[str, Any]]) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("Core ML runs here")
+    latency = dist[1]["targets"]["apple"]["latency"]
+    assert latency["median_ms"] is None
+    assert latency["reason"]
+
+
+def test_tflite_equals_its_qdq_model_on_every_test_image(
+    dist: tuple[Path, dict[str, Any]], evaluation: tuple[str, np.ndarray, np.ndarray]
+) -> None:
+    out, _ = dist
+    name, images, _ = evaluation
+    reference = graph.OrtSession(out / "stages/qdq-android.onnx")
+    session = edgewise.targets.get("android").open(out / "android")
+    (output,) = reference.output_names
+    model = graph.load(out / "stages/qdq-android.onnx")
+    producer = model.graph.outputs[0].producer()
+    assert producer is not None and producer.op_type == "DequantizeLinear"
+    step = float(graph.quantization_of(producer).scale)
+    for image in images:
+        feeds = {name: image[None]}
+        expected = reference.run(feeds)[output]
+        actual = session.run(feeds)[output]
+        assert np.abs(actual - expected).max() <= 1.001 * step
+        assert actual.argmax() == expected.argmax()
+
+
+def test_second_run_gives_the_same_bytes(dist: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, _ = dist
+    assert build(tmp_path / "again").returncode == 0
+    for folder in (*TARGETS, "stages"):
+        first = {p.relative_to(out): sha256(p) for p in files_below(out / folder)}
+        again = tmp_path / "again"
+        second = {p.relative_to(again): sha256(p) for p in files_below(again / folder)}
+        assert first == second
+
+
+def test_a_missed_budget_is_exit_code_1(tmp_path: Path) -> None:
+    run = build(tmp_path / "dist", "--target", "android", "--max-size-mb", "0.001")
+    assert run.returncode == 1
+    (row,) = (
+        r
+        for r in json.loads(run.stdout)["targets"]["android"]["budget"]
+        if r["name"] == "max_size_mb"
+    )
+    assert not row["ok"]
+    assert row["value"] > row["limit"]
+    assert (tmp_path / "dist/android/digits.tflite").is_file()
