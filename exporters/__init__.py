@@ -1,0 +1,6 @@
+"""A model from anywhere to one canonical ONNX model, the hub model."""
+
+from edgewise.exporters.export import ExampleOpener, ExportResult, export
+from edgewise.exporters.parity import Parity
+
+__all__ = ["ExampleOpener", "ExportResult", "Parity", "export"]
