@@ -1,0 +1,128 @@
+"""Running a saved Core ML program without a Mac."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgewise.errors import ModelError
+from edgewise.targets.apple.interpreter.kernels.base import Array
+from edgewise.targets.apple.interpreter.numbers import HELD_AS, round_to_half
+from edgewise.targets.apple.interpreter.plan import Observer, Plan, Tensor, build_plan
+from edgewise.targets.apple.interpreter.program import load_program
+
+Rounding = Literal["declared", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, shape (text for a symbolic dimension) and numpy type of an input or output."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: np.dtype[Any]
+
+
+class Interpreter:
+    """A `.mlpackage` with an ML Program, loaded from disk and executed operation by operation.
+
+    With `rounding="declared"` every result that the program declares fp16 is rounded to the
+    nearest fp16 number (ties to even); inside an operation everything is float32. With "none"
+    fp16 is computed as float32, which tells rounding from other differences.
+
+    Attributes:
+        inputs, outputs: the specs, in the program's order.
+        input_names, output_names: their names.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int = 1, rounding: Rounding = "declared"
+    ) -> None:
+        """Load and resolve the program.
+
+        Raises:
+            UsageError: there is nothing at `path`.
+            UnsupportedOperator: the program has an operation that cannot be executed here.
+            ModelError: the package is damaged, or holds no ML Program.
+        """
+        self._rounds = rounding == "declared"
+        self._threads = threads
+        self._plan: Plan = build_plan(load_program(path), threads=threads, rounding=self._rounds)
+        self.inputs = tuple(self._spec(tensor) for tensor in self._plan.inputs)
+        self.outputs = tuple(self._spec(tensor) for tensor in self._plan.outputs)
+        self.input_names = [spec.name for spec in self.inputs]
+        self.output_names = [spec.name for spec in self.outputs]
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        outputs: list[str] | None = None,
+        observe: Observer | None = None,
+    ) -> dict[str, Array]:
+        """Execute the program once.
+
+        Args:
+            feeds: one array per input; floating point of any width is taken for fp16 and fp32.
+            outputs: which outputs to return and in which order (all by default).
+            observe: called with name and value of every tensor that is computed, in order. fp16
+                values come as float32. Tensors that depend on constants alone are not seen.
+
+        Returns:
+            New arrays in the types of the specs.
+
+        Raises:
+            ModelError: an input is missing, unknown or of the wrong shape or type, an output is
+                unknown, or an operation fails on these values.
+        """
+        wanted = self.output_names if outputs is None else outputs
+        unknown = set(wanted) - set(self.output_names)
+        if unknown:
+            raise ModelError(
+                f"the program has no output '{min(unknown)}'",
+                why=f"its outputs are {', '.join(self.output_names)}",
+            )
+        values: dict[str, Any] = {**self._plan.constants}
+        with np.errstate(all="ignore"):  # infinities and NaN are results here, not accidents
+            values.update(self._taken(feeds))
+            for step in self._plan.steps:
+                step.run(values, observe)
+        types = {spec.name: spec.dtype for spec in self.outputs}
+        return {name: np.array(values[name], types[name]) for name in wanted}
+
+    def _spec(self, tensor: Tensor) -> TensorSpec:
+        half = tensor.dtype == "fp16" and self._rounds
+        dtype = np.dtype(np.float16 if half else HELD_AS[tensor.dtype])
+        return TensorSpec(tensor.name, tensor.shape, dtype)
+
+    def _taken(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if set(feeds) != set(self.input_names):
+            raise ModelError(
+                f"inputs {', '.join(sorted(feeds)) or 'none'} were given",
+                why=f"the program's inputs are {', '.join(self.input_names)}",
+            )
+        return {tensor.name: self._take(tensor, feeds[tensor.name]) for tensor in self._plan.inputs}
+
+    def _take(self, tensor: Tensor, array: Array) -> Array:
+        array = np.asarray(array)
+        held_as = np.dtype(HELD_AS[tensor.dtype])
+        fits = len(array.shape) == len(tensor.shape) and all(
+            not isinstance(declared, int) or declared == size
+            for declared, size in zip(tensor.shape, array.shape, strict=True)
+        )
+        same_kind = array.dtype.kind == held_as.kind or {array.dtype.kind, held_as.kind} <= {
+            "i",
+            "u",
+        }
+        if not fits or not same_kind:
+            raise ModelError(
+                f"input '{tensor.name}' got {array.dtype} {list(array.shape)}",
+                why=f"the program takes {tensor.dtype} {list(tensor.shape)}",
+            )
+        taken = np.ascontiguousarray(array, held_as)
+        rounds = self._rounds and tensor.dtype == "fp16"
+        return round_to_half(taken, self._threads) if rounds else taken

@@ -1,0 +1,41 @@
+"""One kernel per MIL operation, one family per file; this table is the only list of them."""
+
+from __future__ import annotations
+
+from edgewise.targets.apple.interpreter.kernels import (
+    activation,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    rearrange,
+    reduction,
+    resize,
+)
+from edgewise.targets.apple.interpreter.kernels.base import Kernel
+
+__all__ = ["FAMILIES", "KERNELS"]
+
+FAMILIES: tuple[dict[str, Kernel], ...] = (
+    activation.KERNELS,
+    convolution.KERNELS,
+    creation.KERNELS,
+    elementwise.KERNELS,
+    indexing.KERNELS,
+    linear.KERNELS,
+    normalization.KERNELS,
+    pooling.KERNELS,
+    quantization.KERNELS,
+    rearrange.KERNELS,
+    reduction.KERNELS,
+    resize.KERNELS,
+)
+
+#: MIL operation -> kernel; two families never share a name (tests/apple/test_mil_kernel_table.py)
+KERNELS: dict[str, Kernel] = {
+    name: kernel for family in FAMILIES for name, kernel in family.items()
+}

@@ -1,0 +1,272 @@
+"""The execution plan: built once from the program, then walked once per input.
+
+Everything that depends only on constants happens here: compressed weights are expanded, each
+operation gets its kernel, operations on constants alone are computed, and each intermediate value
+learns the step after which it is dropped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgewise.errors import EdgewiseError, ModelError
+from edgewise.targets.apple._coremltools import quiet, types
+from edgewise.targets.apple.interpreter.fallback import fallback, infers_values
+from edgewise.targets.apple.interpreter.kernels import KERNELS
+from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
+from edgewise.targets.apple.interpreter.numbers import (
+    HELD_AS,
+    MOVES_VALUES,
+    held,
+    round_to_half,
+)
+from edgewise.targets.apple.interpreter.program import LoadedProgram, unsupported
+
+Observer = Callable[[str, Array], None]
+#: parameter -> name of a value, or names for a variadic parameter
+Arguments = tuple[tuple[str, "str | tuple[str, ...]"], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value of the program: MIL type name, and shape with text for symbolic dimensions."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    @property
+    def static_shape(self) -> tuple[int, ...] | None:
+        sizes = tuple(size for size in self.shape if isinstance(size, int))
+        return sizes if len(sizes) == len(self.shape) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation: `compute` maps its arguments to its outputs."""
+
+    name: str
+    op_type: str
+    arguments: Arguments
+    outputs: tuple[Tensor, ...]
+    compute: Run
+    round_half: bool  # results declared fp16 are rounded
+    threads: int = 1
+    release: tuple[str, ...] = ()  # values that no later step reads
+
+    def run(self, values: dict[str, Any], observe: Observer | None = None) -> None:
+        """Compute the outputs from `values` into `values`, then drop what is done with.
+
+        Raises:
+            ModelError: the kernel failed on these values.
+        """
+        inputs = {
+            parameter: values[name] if isinstance(name, str) else [values[item] for item in name]
+            for parameter, name in self.arguments
+        }
+        try:
+            results = self.compute(inputs)
+        except EdgewiseError:
+            raise
+        except Exception as error:  # numpy and onnxruntime raise many types on bad geometry
+            raise ModelError(
+                "the operation failed", where=f"'{self.name}' {self.op_type}", why=str(error)
+            ) from error
+        arrays = results if isinstance(results, list | tuple) else (results,)
+        for tensor, array in zip(self.outputs, arrays, strict=True):
+            values[tensor.name] = self._declared(np.asarray(array), tensor)
+            if observe is not None:
+                observe(tensor.name, values[tensor.name])
+        for name in self.release:
+            del values[name]
+
+    def _declared(self, array: Array, tensor: Tensor) -> Array:
+        """The result in the type that the program declares for it."""
+        kind = HELD_AS[tensor.dtype]
+        if array.dtype != kind:
+            array = array.astype(kind)
+        rounds = self.round_half and tensor.dtype == "fp16"
+        return round_to_half(array, self.threads) if rounds else array
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Inputs, constants that steps read, steps in order, and outputs."""
+
+    inputs: tuple[Tensor, ...]
+    constants: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def build_plan(program: LoadedProgram, *, threads: int, rounding: bool) -> Plan:
+    """Resolve every operation of the program.
+
+    Raises:
+        UnsupportedOperator: an operation has no kernel and coremltools cannot infer its value.
+        ModelError: a parameter makes no sense, or a value has a type without tensors.
+    """
+    function = program.function
+    constants: dict[str, Any] = {}
+    raw: dict[str, Any] = {}  # constants in their own types: what decompression reads
+    steps: list[Step] = []
+    for operation in function.operations:
+        if operation.op_type == "const":
+            variable = operation.outputs[0]
+            raw[variable.name] = variable.val
+            if _is_plain(variable):
+                constants[variable.name] = held(variable.val, _tensor(variable).dtype)
+        elif operation.op_type.startswith("constexpr_"):
+            for variable, value in zip(operation.outputs, _decompress(operation, raw), strict=True):
+                raw[variable.name] = value
+                constants[variable.name] = held(value, _tensor(variable).dtype)
+        else:
+            step = _step(operation, constants, program.opset, threads, rounding)
+            if _is_known(step.arguments, constants):
+                with np.errstate(all="ignore"):
+                    step.run(constants)
+            else:
+                steps.append(step)
+    outputs = tuple(_tensor(variable) for variable in function.outputs)
+    inputs = tuple(_tensor(variable) for variable in function.inputs.values())
+    return _finish(inputs, constants, steps, outputs)
+
+
+def _step(
+    operation: Any, constants: Mapping[str, Any], opset: Any, threads: int, rounding: bool
+) -> Step:
+    arguments = _arguments(operation)
+    node = Node(
+        name=operation.name,
+        op_type=operation.op_type,
+        parameters=frozenset(parameter for parameter, _ in arguments),
+        constants={
+            parameter: constants[name]
+            for parameter, name in arguments
+            if isinstance(name, str) and name in constants
+        },
+        threads=threads,
+    )
+    kernel = KERNELS.get(node.op_type)
+    step = Step(
+        name=node.name,
+        op_type=node.op_type,
+        arguments=arguments,
+        outputs=tuple(_tensor(variable) for variable in operation.outputs),
+        compute=kernel(node) if kernel else fallback(node, opset),
+        round_half=rounding and node.op_type not in MOVES_VALUES,
+        threads=threads,
+    )
+    if kernel is None and not _fallback_works(operation, step, constants):
+        raise unsupported(node.name, node.op_type)
+    return step
+
+
+def _arguments(operation: Any) -> Arguments:
+    given = (
+        (parameter, value)
+        for parameter, value in operation.inputs.items()
+        if value is not None and not parameter.startswith("_")
+    )
+    return tuple(
+        (
+            parameter,
+            tuple(item.name for item in value) if isinstance(value, list | tuple) else value.name,
+        )
+        for parameter, value in given
+    )
+
+
+def _fallback_works(operation: Any, step: Step, constants: Mapping[str, Any]) -> bool:
+    """Whether coremltools computes this operation; tried on zeros where the shapes are known."""
+    if not infers_values(operation):
+        return False
+    trial: dict[str, Any] = dict(constants)
+    for variables in operation.inputs.values():
+        for variable in variables if isinstance(variables, list | tuple) else (variables,):
+            if variable is None or variable.name in constants:
+                continue
+            tensor = _tensor(variable)
+            if tensor.static_shape is None:
+                return True  # the shape comes with the data; a failure is then an error of the run
+            trial[tensor.name] = np.zeros(tensor.static_shape, HELD_AS[tensor.dtype])
+    try:
+        with np.errstate(all="ignore"):
+            step.run(trial)
+    except ModelError:
+        return False
+    return True
+
+
+def _is_plain(variable: Any) -> bool:
+    """A number, a tensor or a text; dictionaries and lists of texts are metadata."""
+    return not types.is_list(variable.sym_type) and not types.is_dict(variable.sym_type)
+
+
+def _tensor(variable: Any) -> Tensor:
+    if not _is_plain(variable) or types.is_state(variable.sym_type):
+        raise ModelError(
+            "a value that is no tensor",
+            where=f"'{variable.name}'",
+            why="states, lists and dictionaries cannot be executed here",
+            remedy="Run the package on a Mac.",
+        )
+    shape = tuple(size if isinstance(size, int) else str(size) for size in _sizes(variable.shape))
+    return Tensor(variable.name, types.builtin_to_string(variable.dtype), shape)
+
+
+def _sizes(shape: Sequence[Any]) -> list[Any]:
+    return [int(size) if isinstance(size, int | np.integer | float) else size for size in shape]
+
+
+def _decompress(operation: Any, raw: Mapping[str, Any]) -> Sequence[Any]:
+    """Expand a compressed constant with coremltools' own reference implementation."""
+    with quiet(), np.errstate(all="ignore"):
+        if hasattr(operation, "decompress"):
+            wanted = inspect.signature(operation.decompress).parameters
+            variables = {name: operation.inputs.get(name) for name in wanted}
+            result = operation.decompress(
+                **{name: None if v is None else raw[v.name] for name, v in variables.items()}
+            )
+        else:
+            result = operation.materialized_val_inference()
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _is_known(arguments: Arguments, constants: Mapping[str, Any]) -> bool:
+    return all(name in constants for name in _names(arguments))
+
+
+def _names(arguments: Arguments) -> list[str]:
+    return [
+        name for _, value in arguments for name in ((value,) if isinstance(value, str) else value)
+    ]
+
+
+def _finish(
+    inputs: tuple[Tensor, ...],
+    constants: Mapping[str, Any],
+    steps: Sequence[Step],
+    outputs: tuple[Tensor, ...],
+) -> Plan:
+    """Keep the constants that are read at run time, and say when each value is done with."""
+    kept = {tensor.name for tensor in outputs}
+    last_use: dict[str, int] = {}
+    for position, step in enumerate(steps):
+        for name in (*_names(step.arguments), *(tensor.name for tensor in step.outputs)):
+            last_use[name] = position
+    release: dict[int, list[str]] = {}
+    for name, position in last_use.items():
+        if name not in constants and name not in kept:
+            release.setdefault(position, []).append(name)
+    read = {name: value for name, value in constants.items() if name in last_use or name in kept}
+    finished = tuple(
+        replace(step, release=tuple(release.get(position, ())))
+        for position, step in enumerate(steps)
+    )
+    return Plan(inputs, read, finished, outputs)

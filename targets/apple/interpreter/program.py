@@ -1,0 +1,128 @@
+"""A saved ML Program, read from an `.mlpackage` into coremltools' in-memory form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google.protobuf.message
+from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
+from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+from edgewise.errors import ModelError, UnsupportedOperator, UsageError
+from edgewise.targets.apple._coremltools import ct, quiet
+
+#: what this interpreter is called in errors
+TARGET = "the Core ML interpreter"
+_CONTROL_FLOW = frozenset(("cond", "while_loop"))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProgram:
+    """One function of the program: a `coremltools` MIL function with its weights read in."""
+
+    path: Path
+    function: Any
+    opset: Any  # the deployment target that selects the version of each operation
+
+
+def load_program(path: str | Path) -> LoadedProgram:
+    """Read the package's default function.
+
+    Raises:
+        UsageError: there is nothing at `path`.
+        UnsupportedOperator: an operation that is unknown, custom, or control flow.
+        ModelError: the package is incomplete, damaged, or holds no ML Program.
+    """
+    package = Path(path)
+    if not package.exists():
+        raise UsageError("no such package", where=str(package), remedy="Check the path.")
+    model_file = _model_file(package)
+    spec = _parse(model_file, package)
+    name = spec.description.defaultFunctionName or "main"
+    if name not in spec.mlProgram.functions:
+        raise _broken(package, f"it has no function '{name}'")
+    specialization = spec.mlProgram.functions[name]
+    _check_operations(specialization.block_specializations[specialization.opset])
+    try:
+        with quiet():
+            program = load_milproto(
+                spec,
+                specification_version=spec.specificationVersion,
+                file_weights_dir=str(model_file.parent / "weights"),
+            )
+    except Exception as error:  # coremltools raises whatever its assertions and readers raise
+        raise _broken(package, f"its program cannot be read ({_first_line(error)})") from error
+    function = program.functions[name]
+    return LoadedProgram(package, function, function.opset_version)
+
+
+def _model_file(package: Path) -> Path:
+    """The specification that `Manifest.json` names as the root model."""
+    manifest = package / "Manifest.json"
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))
+        root = entries["itemInfoEntries"][entries["rootModelIdentifier"]]["path"]
+    except OSError as error:
+        raise _broken(package, f"Manifest.json: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _broken(package, "its Manifest.json is damaged") from error
+    data = package / "Data"
+    model_file = data / str(root)
+    if not model_file.resolve().is_relative_to(data.resolve()):
+        raise _broken(package, "its Manifest.json points outside the package")
+    return model_file
+
+
+def _parse(model_file: Path, package: Path) -> Any:
+    spec = ct.proto.Model_pb2.Model()
+    try:
+        spec.ParseFromString(model_file.read_bytes())
+    except OSError as error:
+        raise _broken(package, f"{model_file.name}: {error.strerror}") from error
+    except google.protobuf.message.DecodeError as error:
+        raise _broken(package, f"{model_file.name} is truncated or damaged") from error
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise ModelError(
+            "not an ML Program",
+            where=str(package),
+            why=f"it holds {'nothing' if kind is None else kind}",
+            remedy="Convert the model to an ML Program.",
+        )
+    return spec
+
+
+def _check_operations(block: Any) -> None:
+    """Unknown operations and control flow, refused before coremltools stumbles over them."""
+    for operation in block.operations:
+        if operation.type in _CONTROL_FLOW or operation.type not in SSAOpRegistry.core_ops:
+            raise unsupported(_name(operation), operation.type)
+
+
+def _name(operation: Any) -> str:
+    return next((output.name for output in operation.outputs), "")
+
+
+def unsupported(name: str, op_type: str) -> UnsupportedOperator:
+    """The error for an operation that cannot be executed here."""
+    return UnsupportedOperator(
+        name,
+        op_type,
+        target=TARGET,
+        why="it has no kernel for it",
+        remedy="Run the package on a Mac.",
+    )
+
+
+def _broken(package: Path, why: str) -> ModelError:
+    return ModelError(
+        "cannot read the package", where=str(package), why=why, remedy="Build it again."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
