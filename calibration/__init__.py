@@ -1,0 +1,37 @@
+"""Hub model and data in, statistics out; statistics and a scheme in, QDQ model out.
+
+statistics = collect_statistics(model, source)
+qdq = quantize(model, statistics, scheme)
+"""
+
+from __future__ import annotations
+
+from edgewise.calibration.collect import collect_statistics, observed_tensors
+from edgewise.calibration.quantize import Quantized, quantize, quantize_with_findings
+from edgewise.calibration.ranges import DEFAULT_PERCENTILE, METHODS
+from edgewise.calibration.scheme import (
+    PRECISION_ALIASES,
+    NumberFormat,
+    Precision,
+    QuantParams,
+    Scheme,
+)
+from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
+
+__all__ = [
+    "DEFAULT_PERCENTILE",
+    "METHODS",
+    "PRECISION_ALIASES",
+    "NumberFormat",
+    "Precision",
+    "QuantParams",
+    "Quantized",
+    "Scheme",
+    "Statistics",
+    "TensorStatistics",
+    "collect_statistics",
+    "model_hash",
+    "observed_tensors",
+    "quantize",
+    "quantize_with_findings",
+]

@@ -58,6 +58,9 @@ class Scheme:
     fixed_outputs: Mapping[str, QuantParams] = field(default_factory=dict)
     #: Relu and Clip disappear into the quantized range of their producer
     fold_activations: bool = False
+    #: activations that the kernel of their producer computes before it quantizes its output: where
+    #: they cannot disappear, the tensor between the two is not quantized
+    fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
     #: quantized Conv/Gemm always carry an int32 bias of scale s_in * s_w and zero point 0
     bias_required: bool = False
 

@@ -1,0 +1,139 @@
+"""One pass over the data: run the float model and reduce every activation at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import onnx_ir as ir
+
+from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
+from edgewise.data.source import Array, DataSource, Sample
+from edgewise.errors import DataError, ModelError, UsageError
+from edgewise.graph import OrtSession
+from edgewise.progress import SILENT, Progress
+
+
+def collect_statistics(
+    model: ir.Model,
+    source: DataSource,
+    *,
+    limit: int | None = None,
+    threads: int = 1,
+    progress: Progress = SILENT,
+    tensors: Collection[str] | None = None,
+) -> Statistics:
+    """Statistics of the float activations of `model`, fit for every scheme.
+
+    Memory holds the activations of one sample and a fixed number of bytes per tensor, however many
+    samples there are.
+
+    Args:
+        model: hub model, never changed.
+        source: walked once; each sample has a leading batch axis of 1.
+        limit: use the first `limit` samples only.
+        threads: for inference and for the reductions.
+        progress: advanced once per sample.
+        tensors: names to observe; None observes all of `observed_tensors(model)`.
+
+    Raises:
+        UsageError: `limit` is below 1, or `tensors` names something that is no float activation.
+        DataError: no samples, NaN or infinity in a sample, a missing input, what `source` raises.
+        ModelError: ONNX Runtime cannot run the model, or an activation is NaN or infinite.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"the calibration limit must be at least 1, not {limit}")
+    names = _selected(model, tensors)
+    inputs = [v.name or "" for v in model.graph.inputs if v.name not in model.graph.initializers]
+    session = OrtSession(_with_outputs(model, names), threads=threads, optimize="all")
+    computed = [name for name in names if name not in set(inputs)]
+    total = len(source) if limit is None else min(limit, len(source))
+
+    totals: dict[str, TensorStatistics] = {}
+    samples = 0
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        for sample in progress.track(islice(source, limit), "Calibrating", total):
+            _check_feeds(sample, inputs)
+            fed = {name: sample.feeds[name] for name in names if name in sample.feeds}
+            values = fed | session.run(sample.feeds, computed)
+            for name, new in _reduced(values, sample, pool):
+                totals[name] = totals[name] + new if name in totals else new
+            samples += 1
+    if not samples:
+        raise DataError("there are no calibration samples", where=source.description)
+    ordered = {name: totals[name] for name in names if name in totals}
+    return Statistics(ordered, samples, model_hash(model), (_data_hash(source, samples),))
+
+
+def observed_tensors(model: ir.Model) -> tuple[str, ...]:
+    """Every float32 graph input and node output of the main graph, in graph order."""
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    outputs = [out for node in model.graph for out in node.outputs]
+    return tuple(
+        value.name
+        for value in (*inputs, *outputs)
+        if value.name and value.dtype is ir.DataType.FLOAT
+    )
+
+
+def _selected(model: ir.Model, tensors: Collection[str] | None) -> tuple[str, ...]:
+    known = observed_tensors(model)
+    if tensors is None:
+        return known
+    unknown = sorted(set(tensors) - set(known))
+    if unknown:
+        raise UsageError(f"the model has no float activation '{unknown[0]}'")
+    return tuple(name for name in known if name in set(tensors))
+
+
+def _with_outputs(model: ir.Model, names: Collection[str]) -> ir.Model:
+    """A copy whose outputs include the named node outputs."""
+    copy = ir.from_proto(ir.to_proto(model))
+    present = {value.name for value in copy.graph.outputs}
+    for node in copy.graph:
+        for value in node.outputs:
+            if value.name in names and value.name not in present:
+                copy.graph.outputs.append(value)
+    return copy
+
+
+def _check_feeds(sample: Sample, inputs: Collection[str]) -> None:
+    for name in inputs:
+        if name not in sample.feeds:
+            raise DataError(f"the sample has no array for input '{name}'", where=sample.name)
+
+
+def _reduced(
+    values: Mapping[str, Array], sample: Sample, pool: ThreadPoolExecutor
+) -> Iterator[tuple[str, TensorStatistics]]:
+    occupied = {name: array for name, array in values.items() if array.size}
+    futures = {name: pool.submit(TensorStatistics.of, array) for name, array in occupied.items()}
+    for name, future in futures.items():
+        try:
+            yield name, future.result()
+        except ValueError as error:
+            raise _not_finite(name, sample, values) from error
+
+
+def _not_finite(name: str, sample: Sample, values: Mapping[str, Array]) -> DataError | ModelError:
+    if name in sample.feeds:
+        return DataError(
+            f"input '{name}' holds NaN or infinity",
+            where=sample.name,
+            remedy="Remove or repair this sample.",
+        )
+    return ModelError(
+        f"the model computes NaN or infinity in tensor '{name}'",
+        where=sample.name,
+        why="such a tensor has no quantization range",
+        remedy="Check the preprocessing and the model on this sample.",
+    )
+
+
+def _data_hash(source: DataSource, samples: int) -> str:
+    """The source's fingerprint; a prefix of the source is other data than the whole."""
+    if samples == len(source):
+        return source.fingerprint
+    return hashlib.sha256(f"{source.fingerprint}:{samples}".encode()).hexdigest()

@@ -1,0 +1,171 @@
+"""Float model and statistics in, QDQ model that obeys a scheme out. One stage per line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgewise.calibration.activation_functions import ActivationPlan, Bounds, plan_activations
+from edgewise.calibration.finish import finish
+from edgewise.calibration.float_form import name_nodes, to_float_form
+from edgewise.calibration.operands import activations
+from edgewise.calibration.ort_quantizer import Steering, insert_qdq
+from edgewise.calibration.placement import Placement, place
+from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
+from edgewise.calibration.scheme import Scheme
+from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
+from edgewise.calibration.statistics import Statistics
+from edgewise.calibration.verify import Promise, verify
+from edgewise.calibration.weights import weight_ranges
+from edgewise.errors import ModelError, UsageError
+from edgewise.findings import Finding
+from edgewise.graph import constant, is_quantized_model
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A QDQ model and the remarks that its making gave."""
+
+    model: ir.Model
+    findings: tuple[Finding, ...]
+
+
+def quantize(
+    model: ir.Model,
+    statistics: Statistics,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+    exclude: Collection[str] = (),
+) -> ir.Model:
+    """The QDQ model alone; see `quantize_with_findings`."""
+    return quantize_with_findings(
+        model, statistics, scheme, method=method, percentile=percentile, exclude=exclude
+    ).model
+
+
+def quantize_with_findings(
+    model: ir.Model,
+    statistics: Statistics,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+    exclude: Collection[str] = (),
+) -> Quantized:
+    """Insert QuantizeLinear and DequantizeLinear where the scheme wants integers.
+
+    Every rule of the scheme is verified on the result. Names of nodes and tensors survive, but for
+    activations that fold away.
+
+    Args:
+        model: hub model, never changed.
+        statistics: collected with this model.
+        scheme: with formats for activations and weights.
+        method: a name in `METHODS`.
+        percentile: in (0, 100]; the percentile method's share of values to keep.
+        exclude: names of nodes to leave in float.
+
+    Raises:
+        UsageError: unknown method or excluded node, a percentile out of range, or a float scheme.
+        ModelError: the model is quantized already, the statistics are another model's or lack a
+            tensor, or nothing in the model can be quantized.
+        InternalError: the result breaks the scheme.
+    """
+    _check_arguments(model, statistics, scheme, percentile)
+    if scheme.activation is None or scheme.weight is None:
+        raise UsageError(f"{scheme.target} {scheme.precision} does not quantize activations")
+    work = ir.from_proto(ir.to_proto(model))
+    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
+    name_nodes(work)
+    placement = place(work, scheme, exclude)
+    if not placement.names:
+        raise ModelError(
+            "nothing in the model can be quantized",
+            why=f"{scheme.target} {scheme.precision} has no integer form for any of its operators",
+            remedy="Choose a float precision.",
+        )
+    to_float_form(work, placement, scheme)
+    ranges = _ranges(work, placement, statistics, method, percentile)
+    original = placement
+    placement = requantize_conflicts(work, placement, ranges, scheme)
+    parameters = assign_parameters(work, placement, ranges, scheme)
+    plan = plan_activations(work, placement, parameters, scheme)
+    steering = Steering(
+        activation=scheme.activation,
+        weight=scheme.weight,
+        nodes=_walked_nodes(work, placement, plan.folded),
+        mark=tuple(parameters),
+        parameters=parameters,
+        weights=weight_ranges(work, placement, parameters, scheme.weight),
+    )
+    promise = Promise(
+        scheme,
+        nodes=original.names - plan.folded.keys(),
+        folded=_bounds_by_tensor(work, plan),
+        fused=frozenset(plan.fused),
+    )
+    proto = insert_qdq(ir.to_proto(work), steering)
+    markers = placement.names - original.names
+    result = finish(proto, model, fused=plan.fused, markers=markers)
+    verify(result, promise)
+    return Quantized(result, placement.findings)
+
+
+def _check_arguments(
+    model: ir.Model, statistics: Statistics, scheme: Scheme, percentile: float
+) -> None:
+    if not 0.0 < percentile <= 100.0:
+        raise UsageError(f"the percentile must be above 0 and at most 100, not {percentile}")
+    if is_quantized_model(model):
+        raise ModelError("the model is quantized already", remedy="Start from the float model.")
+    statistics.check_model(model)
+
+
+def _ranges(
+    model: ir.Model,
+    placement: Placement,
+    statistics: Statistics,
+    method: str,
+    percentile: float,
+) -> dict[str, Range]:
+    """The range of every activation of the placed nodes; of constants, exactly their own."""
+    choose = range_method(method)
+    ranges: dict[str, Range] = {}
+    for node in model.graph:
+        for value in activations(node) if node in placement else ():
+            name, array = value.name or "", constant(value)
+            if array is not None:
+                extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+                ranges[name] = Range.around_zero(*extent)
+            elif name in statistics.tensors:
+                ranges[name] = choose(statistics.tensors[name], percentile)
+            else:
+                raise ModelError(
+                    f"the statistics lack tensor '{name}'",
+                    why=f"node '{node.name}' ({node.op_type}) needs its range",
+                    remedy="Calibrate again, observing every tensor.",
+                )
+    return ranges
+
+
+def _walked_nodes(
+    model: ir.Model, placement: Placement, folded: Collection[str]
+) -> tuple[str, ...]:
+    """The placed nodes, without the Relu and Clip nodes that stay: these are marked instead."""
+    return tuple(
+        node.name or ""
+        for node in model.graph
+        if node in placement and (node.op_type not in ("Relu", "Clip") or node.name in folded)
+    )
+
+
+def _bounds_by_tensor(model: ir.Model, plan: ActivationPlan) -> dict[str, Bounds]:
+    """The tensors whose quantized range stands for folded activations."""
+    outputs = {node.name or "": node.outputs[0].name or "" for node in model.graph}
+    bounds = {outputs[name]: limits for name, limits in plan.folded.items()}
+    return {name: limits for name, limits in bounds.items() if name not in plan.vanished}

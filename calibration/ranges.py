@@ -1,0 +1,84 @@
+"""From statistics to the real range [rmin, rmax] that quantization must represent.
+
+A range always contains zero, since padding and ReLU need an exact zero (see `parameters.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from edgewise.calibration.statistics import Histogram, TensorStatistics
+from edgewise.errors import UsageError
+
+DEFAULT_PERCENTILE = 99.99
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Real values from `low` to `high`, both finite, low <= 0 <= high."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around_zero(cls, low: float, high: float) -> Range:
+        """[low, high] extended to zero."""
+        return cls(min(low, 0.0), max(high, 0.0))
+
+    def union(self, other: Range) -> Range:
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+class RangeMethod(Protocol):
+    """Chooses a range; `percentile` is in 0..100 and ignored by methods that have no use for it."""
+
+    def __call__(self, statistics: TensorStatistics, percentile: float) -> Range: ...
+
+
+def minmax(statistics: TensorStatistics, percentile: float = DEFAULT_PERCENTILE) -> Range:
+    """rmin = min(x), rmax = max(x): nothing saturates on the calibration data."""
+    return Range.around_zero(statistics.minimum, statistics.maximum)
+
+
+def percentile(statistics: TensorStatistics, percentile: float = DEFAULT_PERCENTILE) -> Range:
+    """The middle `percentile` percent of the values; the same share is cut off at both ends.
+
+        rmin = quantile(x, (1 - p/100) / 2),  rmax = quantile(x, 1 - (1 - p/100) / 2)
+
+    Quantiles are read from the histogram with linear interpolation inside a bin, so they are off
+    by at most one bin width (largest magnitude / 1024), and never leave [min(x), max(x)].
+    """
+    cut = (1.0 - percentile / 100.0) / 2.0
+    low = _quantile(statistics.histogram, cut)
+    high = _quantile(statistics.histogram, 1.0 - cut)
+    return Range.around_zero(
+        max(low, statistics.minimum), max(min(high, statistics.maximum), statistics.minimum)
+    )
+
+
+def _quantile(histogram: Histogram, share: float) -> float:
+    """The value below which `share` of the counts lies."""
+    cumulative = np.concatenate(([0], np.cumsum(histogram.counts)))
+    wanted = share * float(cumulative[-1])
+    # `right` skips the empty bins before the first value; the end clamps share = 1
+    index = int(np.searchsorted(cumulative, wanted, side="right")) - 1
+    index = min(index, int(np.flatnonzero(histogram.counts)[-1]))
+    inside = (wanted - float(cumulative[index])) / max(float(histogram.counts[index]), 1.0)
+    return float((index - len(histogram.counts) // 2 + min(inside, 1.0)) * histogram.width)
+
+
+#: every method a user can name
+METHODS: Mapping[str, RangeMethod] = {"minmax": minmax, "percentile": percentile}
+
+
+def range_method(name: str) -> RangeMethod:
+    """The method of that name. Raises UsageError for an unknown one."""
+    if name not in METHODS:
+        raise UsageError(
+            f"unknown calibration method '{name}'", remedy=f"Choose one of {', '.join(METHODS)}."
+        )
+    return METHODS[name]
