@@ -1,0 +1,240 @@
+"""ONNX graph in, MIL program out: the driver that walks the nodes once.
+
+A node whose inputs are all constants has been folded before, except for those that make quantized
+constants. After each node the shapes that MIL inferred are compared with those of ONNX: a lowering
+that breaks a shape is found at the node that it broke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgewise.errors import EdgewiseError, InternalError, ModelError
+from edgewise.graph import node_label, static_shape
+from edgewise.targets.apple._coremltools import Builder as mb
+from edgewise.targets.apple._coremltools import Function, Program, Var, ct, quiet, types
+from edgewise.targets.apple.call import Call, Operand, emit, refusal
+from edgewise.targets.apple.names import NameTable
+from edgewise.targets.apple.table import LOWERINGS
+from edgewise.targets.apple.weights import QuantizedConstant
+
+#: the oldest system that has `quantize` and `dequantize`; float packages use the same operations
+DEPLOYMENT_TARGET = ct.target.iOS17
+DEPLOYMENT_TARGET_NAME = "iOS17"
+
+_SIXTEEN_BIT_REMEDY = "Give the input another element type."
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of the package: `value` of the model, named and typed as in the file."""
+
+    value: ir.Value
+    file_name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredProgram:
+    """A MIL program with the ports in the order of the model's inputs and outputs."""
+
+    program: Program
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def lower(model: ir.Model) -> LoweredProgram:
+    """The model as one MIL function in float32; narrowing to fp16 is a pass of its own.
+
+    Args:
+        model: prepared (see `edgewise.graph.prepare`) and legalized, with static shapes.
+
+    Raises:
+        UnsupportedOperator: a node has no expression in Core ML.
+        ModelError: an input has a symbolic shape or an element type that Core ML has not.
+    """
+    with quiet():
+        return _Builder(model).build(None)
+
+
+def refusals(model: ir.Model) -> list[EdgewiseError]:
+    """Everything that `lower` would refuse, not only the first: a refused node is replaced by
+    values of the right shape, so that the nodes behind it are tried as well."""
+    found: list[EdgewiseError] = []
+    with quiet():
+        try:
+            _Builder(model).build(found)
+        except ModelError as error:
+            found.append(error)
+    return found
+
+
+class _Builder:
+    def __init__(self, model: ir.Model) -> None:
+        self._graph = model.graph
+        self._names = NameTable()
+        self._operands: dict[ir.Value, Operand] = {}
+
+    def build(self, collected: list[EdgewiseError] | None) -> LoweredProgram:
+        mb.name_count.clear()  # generated names would otherwise depend on earlier conversions
+        inputs = tuple(self._input_port(value) for value in self._model_inputs())
+        placeholders = {
+            port.file_name: mb.placeholder(shape=port.shape, dtype=_MIL_TYPES[port.dtype])
+            for port in inputs
+        }
+        output_names = [self._names.of(str(value.name)) for value in self._graph.outputs]
+        with Function(placeholders, opset_version=DEPLOYMENT_TARGET) as function:
+            for port in inputs:
+                self._operands[port.value] = _typed_input(port, function.inputs[port.file_name])
+            self._load_initializers()
+            for node in self._graph:
+                self._lower_node(node, collected)
+            outputs = self._finish(output_names, {port.file_name for port in inputs})
+            function.set_outputs([var for _, var in outputs])
+        program = Program()
+        program.add_function("main", function)
+        return LoweredProgram(program, inputs, tuple(port for port, _ in outputs))
+
+    def _model_inputs(self) -> list[ir.Value]:
+        return [v for v in self._graph.inputs if v.name not in self._graph.initializers]
+
+    def _input_port(self, value: ir.Value) -> Port:
+        shape = static_shape(value)
+        if value.dtype is None or value.dtype not in _FILE_TYPES:
+            raise ModelError(
+                f"Core ML has no input of type {value.dtype}",
+                where=f"input '{value.name}'",
+                remedy=_SIXTEEN_BIT_REMEDY,
+            )
+        if not shape:
+            raise ModelError(
+                "Core ML has no scalar inputs",
+                where=f"input '{value.name}'",
+                remedy="Give the input at least one dimension.",
+            )
+        return Port(value, self._names.of(str(value.name)), _FILE_TYPES[value.dtype], shape)
+
+    def _load_initializers(self) -> None:
+        for value in self._graph.initializers.values():
+            if value.const_value is not None:
+                self._operands[value] = value.const_value.numpy()
+
+    def _lower_node(self, node: ir.Node, collected: list[EdgewiseError] | None) -> None:
+        try:
+            results = self._results(node)
+        except ModelError as error:
+            if collected is None:
+                raise
+            collected.append(error)
+            results = [_stand_in(output) for output in node.outputs]
+        for output, result in zip(node.outputs, results, strict=False):
+            _check_shape(node, output, result)
+            self._operands[output] = result
+
+    def _results(self, node: ir.Node) -> list[Operand]:
+        lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if lowering is None:
+            raise refusal(
+                node,
+                f"operator {node.domain + '.' if node.domain else ''}{node.op_type} has no"
+                " Core ML lowering",
+                "Replace it with operators that have one, or cut the model in front of it.",
+            )
+        call = Call(node, self._operands, self._operation_name(node))
+        try:
+            result = lowering(call)
+        except EdgewiseError:
+            raise
+        except Exception as error:  # coremltools raises ValueError, TypeError, AssertionError, ...
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise refusal(
+                node, f"coremltools refuses it: {why}", "Simplify the node or leave it out."
+            ) from error
+        single = isinstance(result, (Var, np.ndarray, QuantizedConstant))
+        return [result] if single else list(result)  # type: ignore[arg-type, list-item]
+
+    def _operation_name(self, node: ir.Node) -> str:
+        """After the first output; the name of a model output is kept for the output itself."""
+        first = node.outputs[0]
+        name = str(first.name)
+        return self._names.fresh(f"{name}_value" if first.is_graph_output() else name)
+
+    def _finish(self, names: list[str], inputs: set[str]) -> list[tuple[Port, Var]]:
+        """An identity per output gives it its name, even where two outputs are one value or an
+        output is an input or a constant."""
+        finished = []
+        for value, name in zip(self._graph.outputs, names, strict=True):
+            if name in inputs:
+                name = self._names.fresh(name)
+            var = emit(self._operands[value])
+            if not var.shape:
+                var = mb.expand_dims(x=var, axes=[0])
+            dtype = _OUTPUT_TYPES[types.builtin_to_string(var.dtype)]
+            if types.builtin_to_string(var.dtype) in ("bool", "int8", "uint8"):
+                var = mb.cast(x=var, dtype=dtype, name=name)
+            else:
+                var = mb.identity(x=var, name=name)
+            shape = tuple(int(dim) for dim in var.shape)
+            finished.append((Port(value, name, dtype, shape), var))
+        return finished
+
+
+#: element type in the model -> element type in the file
+_FILE_TYPES: Mapping[ir.DataType, str] = {
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.FLOAT16: "float32",
+    ir.DataType.DOUBLE: "float32",
+    ir.DataType.INT64: "int32",
+    ir.DataType.INT32: "int32",
+    ir.DataType.INT16: "int32",
+    ir.DataType.UINT16: "int32",
+    ir.DataType.INT8: "int32",
+    ir.DataType.UINT8: "int32",
+    ir.DataType.BOOL: "int32",
+}
+_MIL_TYPES = {"float32": types.fp32, "int32": types.int32}
+#: element type in the program -> element type in the file
+_OUTPUT_TYPES = {
+    "fp32": "float32",
+    "int32": "int32",
+    "bool": "int32",
+    "int8": "int32",
+    "uint8": "int32",
+}
+#: input types that Core ML cannot receive but can compute with
+_NARROW = {ir.DataType.INT8: "int8", ir.DataType.UINT8: "uint8", ir.DataType.BOOL: "bool"}
+
+
+def _typed_input(port: Port, var: Var) -> Var:
+    narrow = _NARROW.get(port.value.dtype) if port.value.dtype is not None else None
+    return var if narrow is None else mb.cast(x=var, dtype=narrow)
+
+
+def _check_shape(node: ir.Node, output: ir.Value, result: Operand) -> None:
+    known = output.shape
+    if known is None or not all(isinstance(dim, int) for dim in known):
+        return
+    expected, found = tuple(known), tuple(result.shape)
+    if expected != found:
+        raise InternalError(
+            f"the lowering of {node.op_type} changed a shape",
+            where=f"node '{node_label(node)}'",
+            why=f"expected {expected}, found {found}",
+        )
+
+
+def _stand_in(output: ir.Value) -> Operand:
+    """A run-time value of the output's shape and type: random numbers are never folded."""
+    var = mb.random_uniform(shape=list(static_shape(output)), low=0.0, high=1.0, seed=0)
+    if output.dtype is not None and output.dtype in _FILE_TYPES:
+        dtype = (
+            _NARROW.get(output.dtype)
+            or {"float32": "fp32", "int32": "int32"}[_FILE_TYPES[output.dtype]]
+        )
+        return var if dtype == "fp32" else mb.cast(x=var, dtype=dtype)
+    return var

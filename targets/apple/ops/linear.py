@@ -1,0 +1,81 @@
+"""Gemm and MatMul.
+
+1. A constant matrix on the right and at most three axes on the left: MIL `linear`, whose weight is
+   stored transposed.
+2. Anything else: MIL `matmul`; vectors are given the axis that ONNX gives them, and lose it again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgewise.targets.apple._coremltools import Builder as mb
+from edgewise.targets.apple._coremltools import Var
+from edgewise.targets.apple.call import Array, Call, Operand, emit
+from edgewise.targets.apple.weights import QuantizedConstant
+
+_LINEAR_MAX_RANK = 3
+
+
+def gemm(call: Call) -> Operand:
+    """`alpha * A' B' + beta * C`"""
+    alpha, beta = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
+    trans_a, trans_b = call.attribute("transA", 0), call.attribute("transB", 0)
+    weight = call.operand(1)
+    if not isinstance(weight, Var) and not trans_a and alpha == 1.0 and not call.is_constant(0):
+        stored = weight if trans_b else weight.transpose((1, 0))
+        bias = _linear_bias(call, stored.shape[0], beta)
+        if bias is not None or not call.has(2):
+            return _linear(call.var(0), stored, bias, call.name)
+        product = _linear(call.var(0), stored, None, None)
+    else:
+        product = mb.matmul(
+            x=call.var(0), y=call.var(1), transpose_x=bool(trans_a), transpose_y=bool(trans_b)
+        )
+        if alpha != 1.0:
+            product = mb.mul(x=product, y=np.float32(alpha))
+    if not call.has(2):
+        return product
+    addend = call.var(2)
+    if beta != 1.0:
+        addend = mb.mul(x=addend, y=np.float32(beta))
+    return mb.add(x=product, y=addend, name=call.name)
+
+
+def matmul(call: Call) -> Operand:
+    left, right = call.operand(0), call.operand(1)
+    if (
+        isinstance(left, Var)
+        and not isinstance(right, Var)
+        and len(right.shape) == 2
+        and 2 <= len(left.shape) <= _LINEAR_MAX_RANK
+    ):
+        return _linear(left, right.transpose((1, 0)), None, call.name)
+    x, y = emit(left), emit(right)
+    dropped = []
+    if len(y.shape) == 1:
+        y = mb.expand_dims(x=y, axes=[-1])
+        dropped.append(-1)
+    if len(x.shape) == 1:
+        x = mb.expand_dims(x=x, axes=[0])
+        dropped.insert(0, -2)
+    if not dropped:
+        return mb.matmul(x=x, y=y, name=call.name)
+    return mb.squeeze(x=mb.matmul(x=x, y=y), axes=dropped, name=call.name)
+
+
+def _linear(x: Var, weight: Array | QuantizedConstant, bias: Array | None, name: str | None) -> Var:
+    extra = {} if bias is None else {"bias": bias}
+    if isinstance(weight, np.ndarray):
+        weight = np.ascontiguousarray(weight)
+    return mb.linear(x=x, weight=emit(weight), name=name, **extra)
+
+
+def _linear_bias(call: Call, size: int, beta: float) -> Array | None:
+    """C as a vector over the output features; None when absent, computed or of another shape."""
+    if not call.has(2) or not call.is_constant(2):
+        return None
+    bias = call.array(2, "bias") * np.float32(beta)
+    if bias.size not in (1, size) or (bias.size > 1 and bias.shape[-1] != size):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (size,)))

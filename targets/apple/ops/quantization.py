@@ -1,0 +1,92 @@
+"""QuantizeLinear and DequantizeLinear.
+
+1. Of a constant: int8 and uint8 stay quantized (`QuantizedConstant`), int32 biases become floats.
+2. Of a computed value: MIL `quantize` and `dequantize`, which exist for int8 and uint8 (iOS 17).
+
+Scales and zero points enter the program exactly as the model has them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgewise.graph import TensorQuantization, quantization_of
+from edgewise.targets.apple._coremltools import Builder as mb
+from edgewise.targets.apple._coremltools import Var
+from edgewise.targets.apple.call import Array, Call, Operand
+from edgewise.targets.apple.weights import QuantizedConstant
+
+_BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+def quantize_linear(call: Call) -> Operand:
+    quantization = quantization_of(call.node)
+    dtype = quantization.zero_point.dtype
+    if dtype not in _BYTES:
+        call.refuse(
+            f"Core ML quantizes activations to int8 or uint8, not to {dtype}",
+            "Quantize with w8a8.",
+        )
+    _refuse_blocks(call, quantization)
+    if call.is_constant(0):
+        return quantize(call.array(0, "data"), quantization)
+    return mb.quantize(
+        input=call.var(0),
+        output_dtype=dtype.name,
+        name=call.name,
+        **_parameters(quantization),
+    )
+
+
+def dequantize_linear(call: Call) -> Operand:
+    quantization = quantization_of(call.node)
+    operand = call.operand(0)
+    if isinstance(operand, Var):
+        return mb.dequantize(input=operand, name=call.name, **_parameters(quantization))
+    if isinstance(operand, QuantizedConstant):
+        call.refuse("its input is dequantized already", "Export the model again.")
+    if operand.dtype == np.int32:
+        return quantization.dequantize(operand)
+    if operand.dtype not in _BYTES:
+        call.refuse(
+            f"weights of type {operand.dtype} are not offered", "Quantize the weights to int8."
+        )
+    _refuse_blocks(call, quantization)
+    return (
+        QuantizedConstant(operand, quantization)
+        if operand.ndim
+        else quantization.dequantize(operand)
+    )
+
+
+def quantize(array: Array, quantization: TensorQuantization) -> Array:
+    """ONNX QuantizeLinear of a constant: divide in float32, round half to even, saturate."""
+    shape = [1] * array.ndim
+    if quantization.axis is not None:
+        shape[quantization.axis] = -1
+    spread = (lambda part: part) if quantization.per_tensor else (lambda part: part.reshape(shape))
+    info = np.iinfo(quantization.zero_point.dtype)
+    steps = np.rint(array.astype(np.float32) / spread(quantization.scale))
+    shifted = steps + spread(quantization.zero_point).astype(np.float32)
+    return np.clip(shifted, info.min, info.max).astype(quantization.zero_point.dtype)
+
+
+def _refuse_blocks(call: Call, quantization: TensorQuantization) -> None:
+    if quantization.block_size:
+        call.refuse(
+            "scales per block need iOS 18 operations, which are not offered",
+            "Quantize per tensor or per channel.",
+        )
+
+
+def _parameters(quantization: TensorQuantization) -> dict[str, Any]:
+    """A scalar scale forbids `axis`; an absent zero point stands for 0 (MIL specification)."""
+    scale, zero = quantization.scale, quantization.zero_point
+    parameters: dict[str, Any] = {"scale": scale if scale.ndim else scale[()]}
+    if scale.ndim:
+        parameters["axis"] = np.int32(quantization.axis)
+    if zero.any():
+        parameters["zero_point"] = zero if zero.ndim else zero[()]
+    return parameters

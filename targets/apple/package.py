@@ -1,0 +1,137 @@
+"""The `.mlpackage` folder, byte for byte the same each time.
+
+Layout, as Core ML reads it:
+```
+Manifest.json                                 which item is the model, which the weights
+Data/com.apple.CoreML/model.mlmodel           protobuf message CoreML.Specification.Model
+Data/com.apple.CoreML/weights/weight.bin      the constants, 64-byte aligned
+```
+coremltools gives the items random UUIDs, stamps the date and serializes maps in hash order. Here the
+identifiers are name-based UUIDs (RFC 9562, version 5) of the item paths, the date is dropped, and
+the message is serialized deterministically.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import InternalError
+from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple.lower import DEPLOYMENT_TARGET, DEPLOYMENT_TARGET_NAME, LoweredProgram
+from edgewise.targets.apple.passes import pipeline
+
+_AUTHOR = "com.apple.CoreML"
+_MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
+_WEIGHTS_PATH = f"{_AUTHOR}/weights"
+_WEIGHTS_FILE = "weight.bin"
+#: what coremltools records that differs from day to day or says nothing about the model
+_VOLATILE_METADATA = (
+    "com.github.apple.coremltools.conversion_date",
+    "com.github.apple.coremltools.source",
+)
+
+
+def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, list[str]]:
+    """Run the passes; gives the Core ML specification and the names of the passes.
+
+    The weights are left in `folder`, in the package that coremltools writes there.
+    """
+    passes = pipeline(compute)
+    precision = ct.precision.FLOAT16 if compute == "fp16" else ct.precision.FLOAT32
+    with quiet():
+        converted = ct.convert(
+            lowered.program,
+            source="milinternal",
+            convert_to="mlprogram",
+            minimum_deployment_target=DEPLOYMENT_TARGET,
+            compute_precision=precision,
+            pass_pipeline=passes,
+            skip_model_load=True,
+            package_dir=str(folder / "converted.mlpackage"),
+        )
+        specification = converted.get_spec()
+    for key in _VOLATILE_METADATA:
+        specification.description.metadata.userDefined.pop(key, None)
+    return specification, list(passes.passes)
+
+
+def write_package(specification: Any, weights: Path | None, path: Path) -> None:
+    """Write the package at `path`, which must not exist.
+
+    Args:
+        specification: message `CoreML.Specification.Model`.
+        weights: file of constants that the message refers to; None when it refers to none.
+    """
+    model = path / "Data" / _MODEL_PATH
+    model.parent.mkdir(parents=True)
+    model.write_bytes(specification.SerializeToString(deterministic=True))
+    items = [(_MODEL_PATH, "model.mlmodel", "CoreML Model Specification")]
+    if weights is not None:
+        target = path / "Data" / _WEIGHTS_PATH / _WEIGHTS_FILE
+        target.parent.mkdir()
+        shutil.copyfile(weights, target)
+        items.append((_WEIGHTS_PATH, "weights", "CoreML Model Weights"))
+    (path / "Manifest.json").write_bytes(_package_manifest(items))
+
+
+def _package_manifest(items: list[tuple[str, str, str]]) -> bytes:
+    entries = {
+        _identifier(item): {
+            "author": _AUTHOR,
+            "description": description,
+            "name": name,
+            "path": item,
+        }
+        for item, name, description in items
+    }
+    document = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": _identifier(_MODEL_PATH),
+    }
+    return json.dumps(document, indent=4, sort_keys=True).encode() + b"\n"
+
+
+def _identifier(item: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, item))
+
+
+class Conversion:
+    """A converted program that waits to be written; used as a context, for its weights lie in a
+    temporary folder until then."""
+
+    def __init__(self, lowered: LoweredProgram, compute: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="edgewise-")
+        self._compute = compute
+        try:
+            self._specification, self._passes = convert(lowered, compute, Path(self._folder.name))
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def __enter__(self) -> Conversion:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of the package beyond its tensors."""
+        return {
+            "compute_precision": self._compute,
+            "minimum_deployment_target": DEPLOYMENT_TARGET_NAME,
+            "passes": self._passes,
+            "specification_version": int(self._specification.specificationVersion),
+        }
+
+    def write(self, path: Path) -> None:
+        data = Path(self._folder.name) / "converted.mlpackage" / "Data"
+        weights = data / _WEIGHTS_PATH / _WEIGHTS_FILE
+        if not (data / _MODEL_PATH).is_file():
+            raise InternalError("coremltools left no package behind", where=str(data))
+        write_package(self._specification, weights if weights.is_file() else None, path)

@@ -1,0 +1,59 @@
+"""The coremltools passes that a program goes through, by name and in order.
+
+An explicit list, because coremltools' default pipeline changes the numbers of a quantized model:
+
+- `common::int_op_canonicalization` drops the requantization in `dequantize(s1) -> reshape ->
+  quantize(s2)` when the scales differ: a wrong result (coremltools 9.0);
+- `common::nullify_redundant_quantization_zero_point` turns int8 with zero point -128 into uint8;
+- `common::distributive_quantized_binary_op_scale_normalization` rescales the inputs of additions;
+- `common::dequantize_to_constexpr`, `common::dequantize_quantize_pair_elimination` and
+  `common::merge_affine_dequantize_with_consecutive_ops` rewrite quantization that is already in
+  its final form.
+
+The rest is left out because the lowerings never produce what it cleans up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgewise.targets.apple._coremltools import pass_pipeline
+
+_FUSIONS = (
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::fuse_matmul_weight_bias",
+    "common::fuse_linear_bias",
+    "common::fuse_gelu_tanh_approximation",
+    "common::fuse_gelu_exact",
+    "common::fuse_leaky_relu",
+    "common::merge_consecutive_paddings",
+    "common::fuse_conv_scale",
+    "common::fuse_conv_bias",
+    "common::fuse_layernorm_or_instancenorm",
+    "common::fuse_elementwise_to_batchnorm",
+    "common::fuse_conv_batchnorm",
+    "common::merge_consecutive_relus",
+    "common::merge_consecutive_reshapes",
+    "common::merge_consecutive_transposes",
+    "common::fuse_transpose_matmul",
+    "common::expand_high_rank_reshape_and_transpose",
+    "common::reduce_transposes",
+    "common::noop_elimination",
+    "common::dedup_op_and_var_names",
+)
+_NARROWING = ("common::add_fp16_cast",)
+_CLEANUP = (
+    "common::cast_optimization",
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::topological_reorder",
+    "common::dead_code_elimination",
+)
+
+
+def pipeline(compute: str) -> Any:
+    """A `PassPipeline` for computation in `fp16` or `fp32`."""
+    narrowing = _NARROWING if compute == "fp16" else ()
+    names = [*_FUSIONS, *narrowing, *_CLEANUP]
+    return pass_pipeline.PassPipeline(pass_names=names, pipeline_name="edgewise")
