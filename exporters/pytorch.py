@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ import onnx_ir as ir
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters.quiet import quiet
 from edgewise.exporters.source import Array, OpenedModel, Runner, Shapes
+from edgewise.references import describe
 
 if TYPE_CHECKING:
     import torch
@@ -45,18 +47,23 @@ def open_module(
             remedy="Return a torch.nn.Module, an onnx_ir.Model or an onnx.ModelProto.",
         )
     arrays = _example_inputs(module, input_shapes, example, where)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    was_training = module.training
-    module.eval()
+    by_name = bool(_parameters(module).names)
+
+    def run(feeds: Mapping[str, Array]) -> Any:
+        tensors = {name: torch.from_numpy(np.array(feeds[name])) for name in arrays}
+        with _evaluation_mode(module), quiet(), torch.no_grad():
+            return module(**tensors) if by_name else module(*tensors.values())
+
     try:
-        model = _to_onnx(module, tensors, where)
-    finally:
-        module.train(was_training)
-
-    def open_runner() -> Runner:
-        return _eager(module, list(arrays))
-
-    return OpenedModel("torch-module", model, open_runner)
+        names = _output_names(run(arrays))
+    except Exception as error:  # user code may raise anything
+        raise ModelError("forward failed", where=where, why=describe(error)) from error
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    arguments = {"kwargs": tensors} if by_name else {"args": tuple(tensors.values())}
+    with _evaluation_mode(module):
+        model = _to_onnx(module, {**arguments, "input_names": list(tensors)}, where)
+    _rename_outputs(model, names)
+    return OpenedModel("torch-module", model, lambda: lambda feeds: _arrays(run(feeds)))
 
 
 def open_program(path: Path, input_shapes: Shapes) -> OpenedModel:
@@ -84,12 +91,32 @@ def open_program(path: Path, input_shapes: Shapes) -> OpenedModel:
             remedy="Save it again with torch.export.save and the installed torch.",
         ) from error
     names = [str(name) for name in program.graph_signature.user_inputs]
-    model = _to_onnx(program, None, str(path))
+    model = _to_onnx(program, {}, str(path))
+    spec = program.call_spec.out_spec
+    _rename_outputs(model, _output_names(spec.unflatten([torch.empty(0)] * spec.num_leaves)))
 
     def open_runner() -> Runner:
-        return _eager(program.module(), names)
+        module = program.module()
+
+        def run(feeds: Mapping[str, Array]) -> list[Array]:
+            with quiet(), torch.no_grad():
+                return _arrays(module(*(torch.from_numpy(np.array(feeds[n])) for n in names)))
+
+        return run
 
     return OpenedModel("torch-program", model, open_runner)
+
+
+@contextmanager
+def _evaluation_mode(module: Module) -> Iterator[None]:
+    """Switches the module and its children to evaluation, and each back to what it was."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, training in modes:
+            child.training = training
 
 
 def _import_torch() -> Any:
@@ -139,24 +166,23 @@ def _example_array(name: str, shapes: Shapes, given: Mapping[str, Array]) -> Arr
     return np.zeros([int(d) for d in shapes[name]], dtype)
 
 
-def _parameters(module: Module) -> tuple[list[str], list[str]]:
-    """Required and all names of forward's tensor parameters; none where it takes `*args`."""
-    signature = inspect.signature(module.forward)
-    plain = [
-        p
-        for p in signature.parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
-        return [p.name for p in plain if p.default is p.empty], []
-    return [p.name for p in plain if p.default is p.empty], [p.name for p in plain]
+class _Parameters(NamedTuple):
+    """Of forward: those that must be given, and all of them (none where it takes `*args`)."""
+
+    required: list[str]
+    names: list[str]
 
 
-def _to_onnx(exportable: Any, tensors: Mapping[str, torch.Tensor] | None, where: str) -> ir.Model:
+def _parameters(module: Module) -> _Parameters:
+    parameters = inspect.signature(module.forward).parameters.values()
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = [p.name for p in plain if p.default is p.empty]
+    by_position = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
+    return _Parameters(required, [] if by_position else [p.name for p in plain])
+
+
+def _to_onnx(exportable: Any, arguments: Mapping[str, Any], where: str) -> ir.Model:
     torch = _import_torch()
-    arguments: dict[str, Any] = {}
-    if tensors is not None:
-        arguments = {"args": tuple(tensors.values()), "input_names": list(tensors)}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -178,24 +204,34 @@ def _to_onnx(exportable: Any, tensors: Mapping[str, torch.Tensor] | None, where:
     return model
 
 
-def _eager(module: Any, names: Sequence[str]) -> Runner:
+def _arrays(results: Any) -> list[Array]:
     torch = _import_torch()
+    leaves = torch.utils._pytree.tree_leaves(results)
+    return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
-    def run(feeds: Mapping[str, Array]) -> list[Array]:
-        tensors = [torch.from_numpy(np.array(feeds[name])) for name in names]
-        training = getattr(module, "training", False)
-        if isinstance(module, torch.nn.Module) and training:
-            module.eval()
-        try:
-            with quiet(), torch.no_grad():
-                results = module(*tensors)
-        finally:
-            if training:
-                module.train()
-        leaves = torch.utils._pytree.tree_leaves(results)
-        return [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
-    return run
+def _output_names(results: Any) -> list[str]:
+    """`output` for a lone tensor, else keys and positions: `scores`, `boxes.0`, `output_1`."""
+    torch = _import_torch()
+    leaves = torch.utils._pytree.tree_flatten_with_path(results)[0]
+    names = []
+    for path, leaf in leaves:
+        if isinstance(leaf, torch.Tensor):
+            parts = [str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path]
+            text = ".".join(parts)
+            names.append(f"output_{text}" if parts and parts[0].isdigit() else text or "output")
+    return names
+
+
+def _rename_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """torch names outputs after the last operator; where a new name is taken, all of them stay."""
+    outputs = model.graph.outputs
+    taken = {value.name for value in model.graph.inputs} | set(model.graph.initializers)
+    taken |= {value.name for node in model.graph.all_nodes() for value in node.outputs}
+    taken -= {value.name for value in outputs}
+    if len(names) == len(set(names)) == len(outputs) and not taken & set(names):
+        for value, name in zip(outputs, names, strict=True):
+            value.name = name
 
 
 def _root_cause(error: BaseException) -> str:

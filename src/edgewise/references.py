@@ -102,7 +102,7 @@ def _attribute(module: ModuleType, dotted: str, reference: str) -> object:
     found: object = module
     for part in dotted.split("."):
         if not hasattr(found, part):
-            public = sorted(n for n in vars(module) if not n.startswith("_"))
+            public = _public_names(module)
             raise UsageError(
                 f"module '{module.__name__}' has no '{dotted}'",
                 where=reference,
@@ -110,3 +110,10 @@ def _attribute(module: ModuleType, dotted: str, reference: str) -> object:
             )
         found = getattr(found, part)
     return found
+
+
+def _public_names(module: ModuleType) -> list[str]:
+    """What the module itself offers, without what it imports."""
+    declared: list[str] | None = getattr(module, "__all__", None)
+    own = (n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__)
+    return sorted(n for n in (own if declared is None else declared) if not n.startswith("_"))

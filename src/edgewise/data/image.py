@@ -192,7 +192,7 @@ def _resized(picture: Image, resize: int | tuple[int, int] | None, crop: tuple[i
 
 def _centre(picture: Image, crop: tuple[int, int]) -> Image:
     width, height = picture.size
-    left, top = round((width - crop[1]) / 2), round((height - crop[0]) / 2)
+    left, top = (width - crop[1]) // 2, (height - crop[0]) // 2  # an odd pixel goes to the end
     return picture.crop((left, top, left + crop[1], top + crop[0]))
 
 
