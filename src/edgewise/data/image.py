@@ -73,26 +73,29 @@ class ImagePreprocessing:
             DataError: the input is no picture, or its size or channels do not agree.
         """
         layout = self._layout_of(spec)
-        channel_axis = 1 if layout == "nchw" else 3
-        if spec.shape[channel_axis] not in (self.channels, None) and isinstance(
-            spec.shape[channel_axis], int
-        ):
+        channels = spec.shape[1 if layout == "nchw" else 3]
+        if isinstance(channels, int) and channels != self.channels:
             raise DataError(
-                f"input '{spec.name}' has {spec.shape[channel_axis]} channels",
+                f"input '{spec.name}' has {channels} channels",
                 why=f"color '{self.color}' gives {self.channels}",
                 remedy="Set color in [data.image] to rgb, bgr or gray.",
             )
-        height, width = (spec.shape[2], spec.shape[3]) if layout == "nchw" else spec.shape[1:3]
+        height, width = spec.shape[2:4] if layout == "nchw" else spec.shape[1:3]
         crop = self._crop_for(spec, height, width)
-        least = min(_pair(self.resize)) if isinstance(self.resize, int) else None
-        exact = self.resize if isinstance(self.resize, tuple) else (least, least)
-        if any(size is not None and size < side for size, side in zip(exact, crop, strict=True)):
+        self._check_resize(spec, crop)
+        return replace(self, layout=layout, crop=crop)
+
+    def _check_resize(self, spec: InputSpec, crop: tuple[int, int]) -> None:
+        """The crop must fit into every resized picture; the short side may be either side."""
+        if self.resize is None:
+            return
+        needed = crop if isinstance(self.resize, tuple) else (max(crop), max(crop))
+        if any(have < need for have, need in zip(_pair(self.resize), needed, strict=True)):
             raise DataError(
                 f"resize {self.resize} is smaller than the crop {crop}",
                 where=f"input '{spec.name}'",
                 remedy="Set resize and crop in [data.image].",
             )
-        return replace(self, layout=layout, crop=crop)
 
     def _layout_of(self, spec: InputSpec) -> Literal["nchw", "nhwc"]:
         if len(spec.shape) != 4:
