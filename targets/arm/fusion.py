@@ -76,7 +76,10 @@ def float_islands(model: ir.Model) -> list[list[ir.Node]]:
     islands = []
     for region in _regions(optimized):
         # The optimizer renames some outputs and invents nodes for decomposed functions.
-        found = [by_output.get(node.outputs[0].name) or by_name.get(node.name) for node in region]
+        found = [
+            by_output.get(node.outputs[0].name or "") or by_name.get(node.name or "")
+            for node in region
+        ]
         if nodes := list(dict.fromkeys(node for node in found if node is not None)):
             islands.append(nodes)
     return islands

@@ -1,0 +1,32 @@
+"""What all targets share: is the artifact still the model, is it accurate, is it fast?"""
+
+from edgewise.targets.validation.baseline import Baseline
+from edgewise.targets.validation.budget import Budget, check_budget
+from edgewise.targets.validation.latency import LatencyPlan, measure_latency
+from edgewise.targets.validation.metrics import METRICS, Metric, get_metric
+from edgewise.targets.validation.results import (
+    Accuracy,
+    BudgetResult,
+    Equivalence,
+    Latency,
+    TargetResult,
+)
+from edgewise.targets.validation.validate import EquivalenceLimit, validate
+
+__all__ = [
+    "METRICS",
+    "Accuracy",
+    "Baseline",
+    "Budget",
+    "BudgetResult",
+    "Equivalence",
+    "EquivalenceLimit",
+    "Latency",
+    "LatencyPlan",
+    "Metric",
+    "TargetResult",
+    "check_budget",
+    "get_metric",
+    "measure_latency",
+    "validate",
+]

@@ -32,7 +32,8 @@ class Equivalence:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """The user's metric for the fp32 hub model and the artifact; `drop = fp32 - artifact`.
+    """The user's metric for the fp32 hub model and the artifact; `drop = fp32 - artifact`, or
+    `artifact - fp32` for a metric of which less is better.
 
     `ci95` is the 95 % interval of `drop` by paired bootstrap. Without labels, `metric` is None and
     the agreement figures stand alone.

@@ -1,0 +1,63 @@
+"""Budgets: the user's limits, and whether an artifact keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from edgewise.errors import UsageError
+from edgewise.targets.validation.results import Accuracy, BudgetResult, Latency
+
+#: "MB" in budgets is the SI unit
+BYTES_PER_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits, None where there is none.
+
+    `accuracy_drop` and `min_accuracy` are in the unit of the metric (0.005 is half a point of
+    top-1); `max_latency_ms` is on the median; `min_speedup` over the same target's fp32 file;
+    `max_size_mb` in MB of 10^6 bytes. Raises UsageError for a limit that is NaN.
+    """
+
+    accuracy_drop: float | None = None
+    min_accuracy: float | None = None
+    max_latency_ms: float | None = None
+    min_speedup: float | None = None
+    max_size_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            limit = getattr(self, name)
+            if limit is not None and limit != limit:
+                raise UsageError(f"budget '{name}' is not a number")
+
+
+def check_budget(
+    budget: Budget, *, accuracy: Accuracy, latency: Latency, size_bytes: int
+) -> tuple[BudgetResult, ...]:
+    """One result per limit that is set, in the order of the fields.
+
+    A value that was not measured does not keep its budget; the reason says why it is missing.
+    """
+    value_and_reason = {
+        "accuracy_drop": (accuracy.drop, accuracy.reason),
+        "min_accuracy": (accuracy.artifact, accuracy.reason),
+        "max_latency_ms": (latency.median_ms, latency.reason),
+        "min_speedup": (latency.speedup, latency.reason),
+        "max_size_mb": (size_bytes / BYTES_PER_MB, None),
+    }
+    return tuple(
+        _judge(field.name, limit, *value_and_reason[field.name])
+        for field in fields(budget)
+        if (limit := getattr(budget, field.name)) is not None
+    )
+
+
+def _judge(name: str, limit: float, value: float | None, reason: str | None) -> BudgetResult:
+    if value is None:
+        return BudgetResult(name, limit, None, False, reason or "it was not measured")
+    # A tolerance of float64 rounding: 0.994 - 0.989 is a little more than 0.005.
+    slack = 1e-9 * max(abs(limit), abs(value))
+    ok = value >= limit - slack if name.startswith("min_") else value <= limit + slack
+    return BudgetResult(name, limit, value, ok)

@@ -1,0 +1,126 @@
+"""The artifact against the ONNX model that it was emitted from.
+
+Differences are counted in LSB: steps of the scale with which the QDQ model quantizes the output. A
+faithful artifact of a trained model stays within 2 LSB, one for the rounding of the last layer and
+one that earlier layers hand on, and gives the same argmax on 99.5 % of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from edgewise.findings import Finding
+from edgewise.graph import quantization_of
+from edgewise.graph.quantized import DEQUANTIZE
+from edgewise.targets.validation.agreement import Agreement, Floats, Outputs, paired
+from edgewise.targets.validation.results import Equivalence
+
+GATE_MAX_LSB = 2.0
+GATE_ARGMAX_AGREEMENT = 0.995
+
+#: an 8-bit output cannot differ by more; larger differences share the last bin
+_BINS = 1 << 16
+#: float32 cannot hold q * scale exactly: a difference this close to a whole LSB is one
+_WHOLE_LSB = 1e-3
+#: operators that move values without changing them
+_MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+def output_scales(model: ir.Model) -> dict[str, float | None]:
+    """Per graph output, the per-tensor scale of the DequantizeLinear that gives its values; None
+    where the output is computed in float."""
+    return {str(value.name): _scale(value) for value in model.graph.outputs}
+
+
+def _scale(value: ir.Value) -> float | None:
+    node = value.producer()
+    while node is not None and node.op_type in _MOVING and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or node.op_type != DEQUANTIZE:
+        return None
+    quantization = quantization_of(node)
+    return float(quantization.scale) if quantization.per_tensor else None
+
+
+class EquivalenceMeter:
+    """Gathers outputs example by example; memory is a histogram of fixed size."""
+
+    def __init__(self, scales: Mapping[str, float | None]) -> None:
+        self._scales = scales
+        self._agreement = Agreement()
+        self._max_lsb = 0.0
+        self._histogram = np.zeros(_BINS, dtype=np.int64)  # of differences in whole LSB
+
+    @property
+    def samples(self) -> int:
+        return self._agreement.samples
+
+    def observe(self, expected: Outputs, actual: Outputs, sample: str = "") -> None:
+        """One example: what the reference gives, and what the artifact gives."""
+        self._agreement.observe(expected, actual, sample)
+        for name, wanted, found in paired(expected, actual):
+            scale = self._scales.get(name)
+            if scale is not None and np.isfinite(found).all():
+                self._count(np.abs(found - wanted) / scale)
+
+    def _count(self, lsb: Floats) -> None:
+        whole = np.rint(lsb)
+        snapped = np.where(np.abs(lsb - whole) < _WHOLE_LSB, whole, lsb)
+        self._max_lsb = max(self._max_lsb, float(snapped.max(initial=0)))
+        bins = np.minimum(whole, _BINS - 1).astype(np.int64).reshape(-1)
+        self._histogram += np.bincount(bins, minlength=_BINS)
+
+    def result(self) -> Equivalence:
+        """`p99_lsb` is the smallest whole number of LSB that 99 % of the elements stay within."""
+        agreement = self._agreement
+        reason = agreement.not_finite_reason
+        if not agreement.samples or reason:
+            return not_measured(reason or "there is no data", agreement.samples)
+        in_float = [name for name, scale in self._scales.items() if scale is None]
+        has_lsb = bool(self._histogram.any())
+        return Equivalence(
+            max_lsb=self._max_lsb if has_lsb else None,
+            p99_lsb=self._percentile(0.99) if has_lsb else None,
+            argmax_agreement=agreement.argmax_agreement,
+            sqnr_db=agreement.sqnr_db,
+            max_abs_error=agreement.max_abs_error,
+            identical=agreement.identical,
+            samples=agreement.samples,
+            reason=f"no LSB for {', '.join(in_float)}: computed in float" if in_float else None,
+        )
+
+    def _percentile(self, share: float) -> float:
+        within = np.cumsum(self._histogram)
+        return float(np.searchsorted(within, np.ceil(share * within[-1])))
+
+
+def not_measured(reason: str, samples: int = 0) -> Equivalence:
+    """The result where there is nothing to compare."""
+    return Equivalence(None, None, None, None, None, False, samples, reason)
+
+
+def equivalence_findings(result: Equivalence) -> list[Finding]:
+    """A warning where the artifact is not the model it was made from, by the gate above."""
+    if result.max_lsb is None and result.argmax_agreement is None and result.samples:
+        return [Finding("validation/not-equal", "error", result.reason or "no figures")]
+    misses = []
+    if result.max_lsb is not None and result.max_lsb > GATE_MAX_LSB:
+        misses.append(f"outputs differ by up to {result.max_lsb:g} LSB (limit {GATE_MAX_LSB:g})")
+    agreement = result.argmax_agreement
+    if agreement is not None and agreement < GATE_ARGMAX_AGREEMENT:
+        misses.append(f"the argmax is equal on {agreement:.2%} (limit {GATE_ARGMAX_AGREEMENT:.1%})")
+    if not misses:
+        return []
+    return [
+        Finding(
+            "validation/not-equal",
+            "warning",
+            f"over {result.samples} examples, {' and '.join(misses)} against the ONNX model that "
+            "the artifact was emitted from",
+            remedy="Judge the artifact by its accuracy; a network with random weights amplifies "
+            "rounding and cannot be held to this.",
+        )
+    ]

@@ -1,0 +1,236 @@
+"""Everything about one artifact: equivalence, accuracy, latency, size, and the budgets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import onnx_ir as ir
+
+import edgewise.targets
+from edgewise.data.source import Array, DataSource, Sample
+from edgewise.errors import UsageError
+from edgewise.findings import Finding
+from edgewise.graph import OrtSession, load
+from edgewise.progress import SILENT, Progress
+from edgewise.targets.base import Artifact, Manifest, Session
+from edgewise.targets.manifest import load_artifact
+from edgewise.targets.validation import accuracy as accuracies
+from edgewise.targets.validation import equivalence as equivalences
+from edgewise.targets.validation.baseline import Baseline
+from edgewise.targets.validation.budget import Budget, check_budget
+from edgewise.targets.validation.latency import LatencyPlan, measure_latency
+from edgewise.targets.validation.metrics import Metric
+from edgewise.targets.validation.results import Accuracy, Equivalence, Latency, TargetResult
+
+_NO_BUDGET = Budget()
+NO_EVALUATION_DATA = "no evaluation data"
+
+
+@dataclass(frozen=True, slots=True)
+class EquivalenceLimit:
+    """The reference runs unfused and slowly: stop comparing after so many examples, or so much
+    time in the reference, but not before `at_least`."""
+
+    samples: int = 2000
+    seconds: float = 20.0
+    at_least: int = 16
+
+
+@runtime_checkable
+class _Remarking(Protocol):
+    """A session that has something to say about the figures measured through it."""
+
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What one walk over the data found out."""
+
+    equivalence: Equivalence
+    accuracy: Accuracy
+    findings: tuple[Finding, ...]
+
+
+def validate(
+    artifact: Artifact | str | Path,
+    *,
+    reference: ir.Model | str | Path,
+    hub: ir.Model | str | Path,
+    fp32_artifact: Artifact | str | Path | None = None,
+    source: DataSource | None = None,
+    fallback: DataSource | None = None,
+    metric: Metric | str | None = "top1",
+    budget: Budget = _NO_BUDGET,
+    device: str = "local",
+    threads: int = 1,
+    reference_threads: int = 1,
+    baseline: Baseline | None = None,
+    equivalence_limit: EquivalenceLimit | None = None,
+    latency_plan: LatencyPlan | None = None,
+    progress: Progress = SILENT,
+) -> TargetResult:
+    """Measure an artifact as it lies on disk.
+
+    Args:
+        reference: the model it was emitted from (QDQ, or the hub model for float precisions).
+        hub: the fp32 hub model, for accuracy.
+        fp32_artifact: the same target's fp32 file, for speed-up and compression.
+        source: evaluation data, walked once; labels are optional.
+        fallback: walked for equivalence where there is no `source`, such as calibration data.
+        metric: a name, a metric, or None; ignored where the data has no labels.
+        baseline: the hub model's results on `source` with `metric`, when they exist already; one
+            baseline serves every target.
+        threads: of the artifact; `reference_threads` of the ONNX models it is compared with.
+
+    Returns:
+        The figures; what could not be measured is None, with the reason.
+
+    Raises:
+        DataError: the data cannot be read, or a label does not fit.
+        DeviceError: the device is unavailable or fails.
+        ModelError: a model or the artifact cannot be read or run.
+        UsageError: an unknown metric, or one that does not fit; a baseline of other data;
+            `min_accuracy` with a metric of which less is better.
+    """
+    known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
+    fp32 = load_artifact(fp32_artifact) if isinstance(fp32_artifact, str | Path) else fp32_artifact
+    target = edgewise.targets.get(known.target)
+    with ExitStack() as stack:
+        if source is not None:
+            if baseline is None:
+                collected = Baseline.collect(
+                    hub, source, metric, threads=reference_threads, progress=progress
+                )
+                baseline = stack.enter_context(collected)
+            baseline.check_fits(source, metric)
+            _check_direction(budget, baseline.metric)
+        session = stack.enter_context(closing(target.open(known, device, threads=threads)))
+        walk = _walk(
+            session,
+            load(reference),
+            source or fallback,
+            baseline if source is not None else None,
+            reference_threads,
+            equivalence_limit or EquivalenceLimit(),
+            progress,
+            f"validating {known.target}",
+        )
+    latency = measure_latency(
+        lambda: target.open(known, device, threads=threads),
+        None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
+        _latency_feeds(source or fallback, known.manifest),
+        plan=latency_plan,
+        progress=progress,
+    )
+    return _result(known, fp32, walk, latency, budget)
+
+
+def _check_direction(budget: Budget, metric: Metric | None) -> None:
+    if budget.min_accuracy is not None and metric is not None and not metric.higher_is_better:
+        raise UsageError(
+            "budget 'min_accuracy' needs a metric of which more is better",
+            why=f"of {metric.name} less is better",
+            remedy="Use accuracy_drop.",
+        )
+
+
+def _walk(
+    session: Session,
+    reference: ir.Model,
+    source: DataSource | None,
+    baseline: Baseline | None,
+    reference_threads: int,
+    limit: EquivalenceLimit,
+    progress: Progress,
+    label: str,
+) -> _Walk:
+    """The artifact runs once per example, for accuracy and equivalence together."""
+    remarks = session.findings if isinstance(session, _Remarking) else ()
+    if source is None:
+        return _Walk(
+            equivalences.not_measured("no data"),
+            accuracies.not_measured(NO_EVALUATION_DATA),
+            remarks,
+        )
+    comparison = _Comparison(reference, reference_threads, limit)
+    meter = None if baseline is None else accuracies.AccuracyMeter(baseline)
+    for sample in _enough(progress.track(source, label, len(source)), comparison, meter):
+        outputs = session.run(sample.feeds)
+        comparison.observe(sample, outputs)
+        if meter is not None:
+            meter.observe(sample, outputs)
+    equivalence = comparison.meter.result()
+    accuracy = accuracies.not_measured(NO_EVALUATION_DATA) if meter is None else meter.result()
+    findings = (*remarks, *equivalences.equivalence_findings(equivalence))
+    return _Walk(equivalence, accuracy, findings)
+
+
+class _Comparison:
+    """The reference, run beside the artifact until the limit is reached."""
+
+    def __init__(self, reference: ir.Model, threads: int, limit: EquivalenceLimit) -> None:
+        self.meter = equivalences.EquivalenceMeter(equivalences.output_scales(reference))
+        self._session = OrtSession(reference, threads=threads, optimize="none")
+        self._limit = limit
+        self._seconds = 0.0
+
+    @property
+    def done(self) -> bool:
+        count, limit = self.meter.samples, self._limit
+        return count >= limit.samples or (count >= limit.at_least and self._seconds > limit.seconds)
+
+    def observe(self, sample: Sample, outputs: dict[str, Array]) -> None:
+        if not self.done:
+            began = time.monotonic()
+            expected = self._session.run(sample.feeds)
+            self._seconds += time.monotonic() - began
+            self.meter.observe(expected, outputs, sample.name)
+
+
+def _enough(
+    samples: Iterable[Sample], comparison: _Comparison, meter: accuracies.AccuracyMeter | None
+) -> Iterator[Sample]:
+    """All samples where accuracy is measured, else as many as the comparison wants."""
+    for sample in samples:
+        if meter is None and comparison.done:
+            return
+        yield sample
+
+
+def _latency_feeds(source: DataSource | None, manifest: Manifest) -> dict[str, Array]:
+    """The first example, or normal noise of the inputs' shape where there is no data."""
+    first = None if source is None else next(iter(source), None)
+    if first is not None:
+        return dict(first.feeds)
+    generator = np.random.default_rng(0)
+    feeds = {}
+    for tensor in manifest.inputs:
+        shape = [dim if isinstance(dim, int) else 1 for dim in tensor.hub_shape]
+        feeds[tensor.name] = generator.standard_normal(shape).astype(np.dtype(tensor.hub_dtype))
+    return feeds
+
+
+def _result(
+    artifact: Artifact, fp32: Artifact | None, walk: _Walk, latency: Latency, budget: Budget
+) -> TargetResult:
+    return TargetResult(
+        target=artifact.target,
+        precision=artifact.manifest.precision,
+        artifact=str(artifact.path),
+        size_bytes=artifact.size_bytes,
+        size_fp32_bytes=None if fp32 is None else fp32.size_bytes,
+        equivalence=walk.equivalence,
+        accuracy=walk.accuracy,
+        latency=latency,
+        findings=(*artifact.findings, *walk.findings),
+        budget=check_budget(
+            budget, accuracy=walk.accuracy, latency=latency, size_bytes=artifact.size_bytes
+        ),
+    )
