@@ -1,0 +1,289 @@
+"""What a project file (`edgewise.toml`) may hold: one frozen model per table.
+
+Every key carries the text of what it allows, so that an error can say it in the user's terms, and
+a description that reaches the JSON Schema for editors (`docs/edgewise.schema.json`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from edgewise.calibration.scheme import PRECISION_ALIASES
+from edgewise.targets import TARGETS
+
+PRECISIONS = ("fp32", "fp16", "bf16", "w8a8", "w8a16", "w8", "w4")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a key may hold, as the end of the sentence "allowed: ..."."""
+
+    text: str
+
+
+def _precision(value: str) -> str:
+    name = PRECISION_ALIASES.get(value, value)
+    if name not in PRECISIONS:
+        raise ValueError("unknown precision")
+    return name
+
+
+def _target(value: str) -> str:
+    if value not in TARGETS:
+        raise ValueError("unknown target")
+    return value
+
+
+_PRECISION_TEXT = ", ".join((*PRECISIONS, *PRECISION_ALIASES))
+PrecisionName = Annotated[
+    str,
+    AfterValidator(_precision),
+    Field(json_schema_extra={"enum": [*PRECISIONS, *PRECISION_ALIASES]}),
+]
+TargetName = Annotated[str, AfterValidator(_target)]
+Positive = Annotated[float, Field(gt=0)]
+Size = Annotated[int, Field(ge=1)]
+Pair = Annotated[tuple[Size, Size], Field(strict=False)]
+_PER_CHANNEL = Field(strict=False, min_length=1, max_length=3)
+_SIZE_TEXT = "a whole number of at least 1"
+_PIXELS_TEXT = "a whole number of at least 1, or [height, width]"
+
+
+class Table(BaseModel):
+    """A TOML table: no unknown keys, no guessed conversions, never changed once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class ModelTable(Table):
+    """[model]"""
+
+    source: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="ONNX file, exported program (.pt2), or package.module:factory of a "
+            "torch.nn.Module; relative to this file.",
+        ),
+        Allowed("a path, or package.module:factory"),
+    ]
+    name: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the artifacts."),
+        Allowed("letters, digits, '.', '_' and '-', starting with a letter or digit"),
+    ] = None
+    input_shapes: Annotated[
+        dict[str, Annotated[tuple[Size, ...], Field(strict=False)]],
+        Field(description="Fixed shape per input, as in x = [1, 3, 224, 224]."),
+        Allowed("a list of whole numbers of at least 1 for each input, such as [1, 3, 224, 224]"),
+    ] = {}
+
+
+class ImageTable(Table):
+    """[data.image]: how a picture becomes an input, in this order."""
+
+    resize: Annotated[
+        Size | Pair | None,
+        Field(description="Pixels of the shorter side, or [height, width]."),
+        Allowed(_PIXELS_TEXT),
+    ] = None
+    crop: Annotated[
+        Size | Pair | None,
+        Field(description="Pixels of the centre crop: one side for a square, or [height, width]."),
+        Allowed(_PIXELS_TEXT),
+    ] = None
+    color: Annotated[
+        Literal["rgb", "bgr", "gray"], Field(description="Channel order."), Allowed("rgb, bgr, gray")
+    ] = "rgb"
+    mean: Annotated[
+        float | Annotated[tuple[float, ...], _PER_CHANNEL],
+        Field(description="Subtracted, on the 0..255 scale: one number, or one per channel."),
+        Allowed("a number, or a list with one number per channel"),
+    ] = 0.0
+    std: Annotated[
+        Positive | Annotated[tuple[Positive, ...], _PER_CHANNEL],
+        Field(description="Divided by, on the 0..255 scale: one number, or one per channel."),
+        Allowed("a number above 0, or a list with one such number per channel"),
+    ] = 1.0
+    layout: Annotated[
+        Literal["auto", "nchw", "nhwc"],
+        Field(description="Layout that the model's input wants; auto reads it from the shape."),
+        Allowed("auto, nchw, nhwc"),
+    ] = "auto"
+
+
+_DATA_TEXT = "a path (folder of images, labels .csv, .npz), or package.module:function"
+
+
+class DataTable(Table):
+    """[data]"""
+
+    calibration: Annotated[
+        str | None,
+        Field(min_length=1, description="Data for calibration; labels are not needed."),
+        Allowed(_DATA_TEXT),
+    ] = None
+    evaluation: Annotated[
+        str | None,
+        Field(min_length=1, description="Labelled data for accuracy."),
+        Allowed(_DATA_TEXT),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Field(min_length=1, description="Metric such as top1, or package.module:function."),
+        Allowed("the name of a metric, or package.module:function"),
+    ] = None
+    limit: Annotated[
+        int | None,
+        Field(ge=1, description="Use at most this many samples of each source."),
+        Allowed(_SIZE_TEXT),
+    ] = None
+    image: Annotated[
+        ImageTable | None,
+        Field(description="How a picture becomes an input."),
+        Allowed("a table"),
+    ] = None
+
+
+class CalibrationTable(Table):
+    """[calibration]"""
+
+    method: Annotated[
+        Literal["minmax", "percentile"],
+        Field(description="How ranges are chosen from the statistics."),
+        Allowed("minmax, percentile"),
+    ] = "minmax"
+    percentile: Annotated[
+        float,
+        Field(gt=50, le=100, description="Share of values kept, in percent (method percentile)."),
+        Allowed("a number above 50 and up to 100"),
+    ] = 99.99
+
+
+class TargetTable(Table):
+    """[targets.<name>]: the precision, and options that the target itself knows and checks."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool | int | float | str]
+
+    precision: Annotated[
+        PrecisionName,
+        Field(description="Number formats of weights (w) and activations (a)."),
+        Allowed(_PRECISION_TEXT),
+    ] = "w8a8"
+
+    @property
+    def options(self) -> dict[str, bool | int | float | str]:
+        return dict(self.__pydantic_extra__)
+
+
+_SHARE_TEXT = "a number from 0 to 1, such as 0.01 for one point"
+_ABOVE_ZERO_TEXT = "a number above 0"
+
+
+class BudgetLimits(Table):
+    """Limits that decide the exit code of a build."""
+
+    accuracy_drop: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Most that the metric may fall from fp32."),
+        Allowed(_SHARE_TEXT),
+    ] = None
+    min_accuracy: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Least metric of the artifact."),
+        Allowed(_SHARE_TEXT),
+    ] = None
+    max_latency_ms: Annotated[
+        float | None,
+        Field(gt=0, description="Most milliseconds per inference, median."),
+        Allowed(_ABOVE_ZERO_TEXT),
+    ] = None
+    min_speedup: Annotated[
+        float | None,
+        Field(gt=0, description="Least speed-up over the same target's fp32 artifact."),
+        Allowed(_ABOVE_ZERO_TEXT),
+    ] = None
+    max_size_mb: Annotated[
+        float | None,
+        Field(gt=0, description="Most megabytes (10^6 bytes) on disk."),
+        Allowed(_ABOVE_ZERO_TEXT),
+    ] = None
+
+    def over(self, general: BudgetLimits) -> BudgetLimits:
+        """These limits, with `general` where one is not given."""
+        return BudgetLimits(
+            **{
+                key: getattr(general, key) if getattr(self, key) is None else getattr(self, key)
+                for key in BudgetLimits.model_fields
+            }
+        )
+
+
+class BudgetTable(BudgetLimits):
+    """[budget] for all targets, [budget.<target>] for one."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, BudgetLimits]
+
+    def for_target(self, target: str) -> BudgetLimits:
+        return self.__pydantic_extra__.get(target, BudgetLimits()).over(self)
+
+
+class OutputTable(Table):
+    """[output]"""
+
+    dir: Annotated[
+        str,
+        Field(min_length=1, description="Folder that receives the result."),
+        Allowed("a path"),
+    ] = "dist"
+
+
+class LatencyTable(Table):
+    """[latency]"""
+
+    threads: Annotated[
+        int, Field(ge=1, description="Threads while latency is measured."), Allowed(_SIZE_TEXT)
+    ] = 1
+
+
+class Project(Table):
+    """A whole project: what to build, from what, for which targets, within which budgets."""
+
+    model: Annotated[ModelTable, Allowed("a table with at least 'source'")]
+    data: Annotated[DataTable, Allowed("a table")] = DataTable()
+    calibration: Annotated[CalibrationTable, Allowed("a table")] = CalibrationTable()
+    targets: Annotated[
+        dict[TargetName, TargetTable],
+        Field(
+            description="One table per target; all targets when there is none.",
+            json_schema_extra={"propertyNames": {"enum": list(TARGETS)}},
+        ),
+        Allowed(f"tables named {', '.join(TARGETS)}"),
+    ] = {}
+    budget: Annotated[BudgetTable, Allowed("a table of limits")] = BudgetTable()
+    output: Annotated[OutputTable, Allowed("a table")] = OutputTable()
+    latency: Annotated[LatencyTable, Allowed("a table")] = LatencyTable()
+
+    @property
+    def target_tables(self) -> dict[str, TargetTable]:
+        """The targets to build, in the order of the target table."""
+        chosen = self.targets or {name: TargetTable() for name in TARGETS}
+        return {name: chosen[name] for name in TARGETS if name in chosen}
+
+    @property
+    def out_dir(self) -> Path:
+        return Path(self.output.dir)
+
+
+def project_schema() -> dict[str, Any]:
+    """The JSON Schema of `edgewise.toml`, for editors."""
+    schema = Project.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "edgewise.toml"
+    return schema

@@ -1,0 +1,144 @@
+"""A project from a file, from flags, or from both: flags win, and errors name the one to blame."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgewise.config import Project, TargetTable
+from edgewise.config_errors import Key, nearest, usage_error
+from edgewise.errors import UsageError
+from edgewise.references import is_reference
+from edgewise.targets import TARGETS
+
+#: keys whose values are paths, relative to the project file
+_PATH_KEYS: tuple[Key, ...] = (
+    ("model", "source"),
+    ("data", "calibration"),
+    ("data", "evaluation"),
+    ("output", "dir"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value that wins over the project file's; `origin` is what the user wrote (`--limit`)."""
+
+    key: Key
+    origin: str
+    value: Any
+
+
+def load_project(
+    path: str | Path | None,
+    overrides: Sequence[Override] = (),
+    *,
+    targets: Sequence[str] | None = None,
+) -> Project:
+    """The project of `path` with `overrides` on top, restricted to `targets` when given.
+
+    Args:
+        path: a TOML file; None when everything comes from the overrides.
+        overrides: values that replace those of the file.
+        targets: names of the targets to build; tables of the others are dropped.
+
+    Raises:
+        UsageError: the file is missing or not TOML, or a key or value is not allowed.
+    """
+    file = None if path is None else Path(path)
+    content = {} if file is None else _rebased(_read(file), file.parent)
+    origins = {override.key: override.origin for override in overrides}
+    if targets:
+        _keep_targets(content, targets)
+    for override in overrides:
+        _put(content, override, file)
+
+    def origin(key: Key) -> str:
+        return next((o for k, o in origins.items() if key[: len(k)] == k), _in_file(file, key))
+
+    try:
+        project = Project.model_validate(content)
+    except ValidationError as error:
+        raise usage_error(error, origin) from None
+    _refuse_misspelt_precision(project, file)
+    return project
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            "no such file", where=str(path), remedy="Check the project file's path."
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            "cannot read the project file", where=str(path), why=error.strerror or str(error)
+        ) from error
+    except UnicodeDecodeError:
+        raise UsageError("is not a UTF-8 text file", where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("is not valid TOML", where=str(path), why=str(error)) from None
+
+
+def _rebased(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths of the file, seen from the working directory."""
+    for table, key in _PATH_KEYS:
+        rows = content.get(table)
+        value = rows.get(key) if isinstance(rows, dict) else None
+        if isinstance(value, str) and value and not _names_module(value, folder):
+            content[table][key] = str(folder / value)
+    output = content.setdefault("output", {})
+    if isinstance(output, dict):
+        output.setdefault("dir", str(folder / "dist"))
+    return content
+
+
+def _names_module(value: str, folder: Path) -> bool:
+    """`package.module:name` stays as it is; `file.py:name` and everything else is a path."""
+    return is_reference(value) and ".py:" not in value and not (folder / value).exists()
+
+
+def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
+    for name in targets:
+        if name not in TARGETS:
+            raise UsageError(
+                f"unknown target '{name}'.{nearest(name, TARGETS)}",
+                where="--target",
+                remedy=f"Allowed: {', '.join(TARGETS)}.",
+            )
+    tables = content.get("targets", {})
+    if isinstance(tables, dict):  # anything else is the validation's to refuse
+        content["targets"] = {name: tables.get(name, {}) for name in targets}
+
+
+def _refuse_misspelt_precision(project: Project, file: Path | None) -> None:
+    """Targets check their own options, but late: this typing error is worth an early word."""
+    for name, table in project.targets.items():
+        for option in table.options:
+            if hint := nearest(option, TargetTable.model_fields):
+                raise UsageError(
+                    f"unknown key.{hint}", where=_in_file(file, ("targets", name, option))
+                )
+
+
+def _put(content: dict[str, Any], override: Override, file: Path | None) -> None:
+    table: Any = content
+    for depth, part in enumerate(override.key[:-1], start=1):
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(
+                f"found {table!r}; allowed: a table", where=_in_file(file, override.key[:depth])
+            )
+    table[override.key[-1]] = override.value
+
+
+def _in_file(file: Path | None, key: Key) -> str:
+    prefix = "" if file is None else f"{file}: "
+    table = ".".join(key[:-1])
+    return f"{prefix}[{table}] {key[-1]}" if table else f"{prefix}[{key[-1]}]"
