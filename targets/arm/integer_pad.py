@@ -49,6 +49,9 @@ def _rewrite(graph: ir.Graph, pad: ir.Node) -> bool:
     if not outer.same_as(inner) or fill is None:
         return False
     _replace(graph, pad, stored, quantize, fill)
+    unread = dequantize.outputs[0]
+    if not unread.uses() and not unread.is_graph_output():
+        graph.remove(dequantize, safe=True)
     return True
 
 

@@ -49,10 +49,9 @@ class ArmSession:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Raises UsageError for a wrong input name and ModelError where a shape does not fit."""
+        session, converted = self._opened(), self._convert(feeds)
         try:
-            results = self._opened().run(self._output_names, self._convert(feeds))
-        except (UsageError, DeviceError):
-            raise
+            results = session.run(self._output_names, converted)
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise _failed("cannot run the artifact", error) from error
         return dict(zip(self._output_names, (np.asarray(r) for r in results), strict=True))
@@ -66,12 +65,11 @@ class ArmSession:
         self._binding = binding
 
     def invoke(self) -> None:
+        session = self._opened()
         if self._binding is None:
             raise UsageError("invoke needs inputs", remedy="Call prepare(feeds) first.")
         try:
-            self._opened().run_with_iobinding(self._binding)
-        except DeviceError:
-            raise
+            session.run_with_iobinding(self._binding)
         except Exception as error:  # see above
             raise _failed("cannot run the artifact", error) from error
 

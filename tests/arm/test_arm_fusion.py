@@ -1,0 +1,116 @@
+"""The scheme's lists against the installed ONNX Runtime: each entry really runs in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgewise.errors import ModelError, UnsupportedOperator
+from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
+from edgewise.targets.arm import TARGET
+from edgewise.targets.arm.fusion import float_islands, island_findings, optimize_as_on_arm
+from edgewise.targets.arm.integer_pad import pad_in_integers
+from edgewise.targets.arm.schemes import FOLDED_OPS, KERNEL_OPS, SHARED_SCALE_OPS
+
+I64 = np.int64
+TWICE = np.float32([1, 1, 2, 2])
+
+#: how to build each operator of the scheme behind and before Q-DQ pairs
+RECIPES: dict[str, dict[str, Any]] = {
+    "Add": {"inputs": 2},
+    "AveragePool": {"attributes": {"kernel_shape": [2, 2]}},
+    "Concat": {"inputs": 2, "attributes": {"axis": 1}},
+    "DepthToSpace": {"attributes": {"blocksize": 2}},
+    "Expand": {"constants": [np.array([2, 4, 8, 8], I64)]},
+    "Flatten": {},
+    "Gather": {"attributes": {"axis": 1}, "constants": [np.array([0, 2], I64)]},
+    "GatherElements": {"attributes": {"axis": 1}, "constants": [np.ones((1, 2, 8, 8), I64)]},
+    "GlobalAveragePool": {},
+    "LeakyRelu": {"attributes": {"alpha": 0.1}},
+    "MaxPool": {"attributes": {"kernel_shape": [2, 2]}},
+    "Mul": {"inputs": 2},
+    "Pad": {"constants": [np.array([0, 0, 1, 1, 0, 0, 1, 1], I64)]},
+    "ReduceMax": {"constants": [np.array([2, 3], I64)]},
+    "ReduceMin": {"constants": [np.array([2, 3], I64)]},
+    "Reshape": {"constants": [np.array([1, -1], I64)]},
+    "Resize": {"attributes": {"mode": "nearest"}, "constants": [None, TWICE]},
+    "Sigmoid": {"out_scale": 1 / 256, "out_zero_point": -128},
+    "Slice": {"constants": [np.array([1], I64), np.array([3], I64), np.array([1], I64)]},
+    "Softmax": {"attributes": {"axis": 1}, "out_scale": 1 / 256, "out_zero_point": -128},
+    "Split": {"attributes": {"axis": 1, "num_outputs": 2}, "outputs": 2},
+    "Squeeze": {"constants": [np.array([0], I64)]},
+    "Tile": {"constants": [np.array([1, 1, 2, 2], I64)]},
+    "Transpose": {"attributes": {"perm": [0, 2, 3, 1]}},
+    "Unsqueeze": {"constants": [np.array([0], I64)]},
+    "Where": {"inputs": 2, "constants": [np.ones((1, 4, 8, 8), np.bool_)]},
+}
+WEIGHTED: list[tuple[str, dict[str, Any]]] = [
+    ("Conv", {}), ("Conv", {"group": 8}), ("Gemm", {}), ("Gemm", {"transB": 1}), ("MatMul", {}),
+]  # fmt: skip
+
+
+def types(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
+
+
+def test_recipes_cover_the_scheme() -> None:
+    covered = set(RECIPES) | {op for op, _ in WEIGHTED}
+    assert covered == SHARED_SCALE_OPS | KERNEL_OPS
+    assert TARGET.scheme("w8a8").quantized_ops == covered | FOLDED_OPS
+
+
+@pytest.mark.parametrize("op_type", sorted(RECIPES))
+def test_operator_runs_in_integers(op_type: str, qdq_model: Any) -> None:
+    model = qdq_model(op_type, **RECIPES[op_type])
+    pad_in_integers(model)
+    assert float_islands(model) == []
+    inputs, outputs = (RECIPES[op_type].get(key, 1) for key in ("inputs", "outputs"))
+    kept = types(optimize_as_on_arm(model))
+    assert kept.count(QUANTIZE) == inputs
+    assert kept.count(DEQUANTIZE) == outputs
+
+
+@pytest.mark.parametrize(("op_type", "attributes"), WEIGHTED)
+def test_weights_stay_integers(op_type: str, attributes: Any, weighted_model: Any) -> None:
+    optimized = types(optimize_as_on_arm(weighted_model(op_type, attributes=attributes)))
+    kernel = {"Conv": "QLinearConv", "Gemm": "QGemm", "MatMul": "QLinearMatMul"}[op_type]
+    assert optimized == [QUANTIZE, kernel, DEQUANTIZE]
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "Transpose", "Reshape", "Split", "Pad"])
+def test_differing_scales_are_an_island(op_type: str, qdq_model: Any) -> None:
+    model = qdq_model(op_type, **RECIPES[op_type], out_scale=0.06)
+    pad_in_integers(model)
+    (finding,) = island_findings(model)
+    assert finding.rule == "arm/float-island"
+    assert finding.node == "middle"
+    assert "scales differ" in finding.message
+
+
+@pytest.mark.parametrize("op_type", ["Tanh", "HardSwish", "Exp"])
+def test_operator_without_kernel_is_an_island(op_type: str, qdq_model: Any) -> None:
+    (finding,) = TARGET.check(qdq_model(op_type))
+    assert finding.severity == "warning"
+    assert finding.node == "middle"
+    assert f"no int8 kernel for {op_type}" in finding.message
+
+
+def test_unknown_operator_is_named() -> None:
+    x = ir.val("x", ir.DataType.FLOAT, [1])
+    node = ir.node("Mystery", [x], domain="my.ops", name="odd")
+    model = ir.Model(
+        ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 21, "my.ops": 1}),
+        ir_version=10,
+    )
+    with pytest.raises(UnsupportedOperator, match=r"'odd' \(my\.ops::Mystery\)"):
+        optimize_as_on_arm(model)
+
+
+def test_refused_model_keeps_the_runtime_reason(qdq_model: Any) -> None:
+    model = qdq_model("Transpose", attributes={"perm": [0, 2, 3, 1]})
+    model.graph.node(2).attributes["perm"] = ir.AttrInt64s("perm", [0, 0, 0, 0])
+    with pytest.raises(ModelError, match=r"ONNX Runtime cannot load the model: .+perm"):
+        optimize_as_on_arm(model)
