@@ -85,7 +85,7 @@ def bounds_of(node: ir.Node) -> Bounds | None:
 def enforces(parameters: QuantParams, number: NumberFormat, bounds: Bounds) -> bool:
     """Whether all integers stand for values inside the bounds, to within half a step."""
     whole = representable(parameters, number)
-    slack = parameters.scale * 0.5
+    slack = parameters.scale * 0.501  # scale and product are rounded themselves
     return whole.low >= bounds[0] - slack and whole.high <= bounds[1] + slack
 
 

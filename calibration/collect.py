@@ -57,7 +57,7 @@ def collect_statistics(
         for sample in progress.track(islice(source, limit), "Calibrating", total):
             _check_feeds(sample, inputs)
             fed = {name: sample.feeds[name] for name in names if name in sample.feeds}
-            values = fed | session.run(sample.feeds, computed)
+            values = fed | (session.run(sample.feeds, computed) if computed else {})
             for name, new in _reduced(values, sample, pool):
                 totals[name] = totals[name] + new if name in totals else new
             samples += 1

@@ -212,7 +212,7 @@ class Statistics:
         if not path.exists():
             raise UsageError("no such file", where=str(path), remedy="Check the statistics' path.")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
                 columns = {name: archive[name] for name in _COLUMNS}
             return _from_columns(header, columns)
