@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgewise.errors import ModelError
+from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array
 from edgewise.targets.apple.interpreter.numbers import HELD_AS, round_to_half
 from edgewise.targets.apple.interpreter.plan import Observer, Plan, Tensor, build_plan
@@ -51,7 +52,8 @@ class Interpreter:
         """
         self._rounds = rounding == "declared"
         self._threads = threads
-        self._plan: Plan = build_plan(load_program(path), threads=threads, rounding=self._rounds)
+        function = load_program(path, KERNELS)
+        self._plan: Plan = build_plan(function, threads=threads, rounding=self._rounds)
         self.inputs = tuple(self._spec(tensor) for tensor in self._plan.inputs)
         self.outputs = tuple(self._spec(tensor) for tensor in self._plan.outputs)
         self.input_names = [spec.name for spec in self.inputs]

@@ -33,12 +33,16 @@ HELD_AS: dict[str, type[np.generic]] = {
     "uint32": np.uint32,
 }
 
+#: MIL type name of modes and other texts
+TEXT = "string"
+
 #: operations whose results are values of their inputs: rounding them again would change nothing
 MOVES_VALUES = frozenset(
     (
         "concat",
         "depth_to_space",
         "expand_dims",
+        "flatten2d",
         "gather",
         "gather_along_axis",
         "gather_nd",
@@ -48,6 +52,7 @@ MOVES_VALUES = frozenset(
         "pixel_unshuffle",
         "relu",
         "reshape",
+        "reshape_like",
         "resize_nearest_neighbor",
         "reverse",
         "slice_by_index",
@@ -70,10 +75,11 @@ _SMALL = 4096
 def round_to_half(values: Array, threads: int = 1) -> Array:
     """The fp16 numbers nearest to float32 values: ties to even, overflow to infinity."""
     if values.size < _SMALL:
-        return values.astype(np.float16).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
     return half_rounder(threads)(values)
 
 
 def held(value: Any, dtype: str) -> Any:
     """A constant of a program as kernels want it: text stays text, numbers become arrays."""
-    return str(value) if dtype == "string" else np.asarray(value).astype(HELD_AS[dtype])
+    return str(value) if dtype == TEXT else np.asarray(value).astype(HELD_AS[dtype])

@@ -16,16 +16,15 @@ import numpy as np
 
 from edgewise.errors import EdgewiseError, ModelError
 from edgewise.targets.apple._coremltools import quiet, types
-from edgewise.targets.apple.interpreter.fallback import fallback, infers_values
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
 from edgewise.targets.apple.interpreter.numbers import (
     HELD_AS,
     MOVES_VALUES,
+    TEXT,
     held,
     round_to_half,
 )
-from edgewise.targets.apple.interpreter.program import LoadedProgram, unsupported
 
 Observer = Callable[[str, Array], None]
 #: parameter -> name of a value, or names for a variadic parameter
@@ -39,11 +38,6 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
-
-    @property
-    def static_shape(self) -> tuple[int, ...] | None:
-        sizes = tuple(size for size in self.shape if isinstance(size, int))
-        return sizes if len(sizes) == len(self.shape) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +98,12 @@ class Plan:
     outputs: tuple[Tensor, ...]
 
 
-def build_plan(program: LoadedProgram, *, threads: int, rounding: bool) -> Plan:
-    """Resolve every operation of the program.
+def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
+    """Resolve every operation of a MIL function, all of which have kernels.
 
     Raises:
-        UnsupportedOperator: an operation has no kernel and coremltools cannot infer its value.
         ModelError: a parameter makes no sense, or a value has a type without tensors.
     """
-    function = program.function
     constants: dict[str, Any] = {}
     raw: dict[str, Any] = {}  # constants in their own types: what decompression reads
     steps: list[Step] = []
@@ -126,7 +118,7 @@ def build_plan(program: LoadedProgram, *, threads: int, rounding: bool) -> Plan:
                 raw[variable.name] = value
                 constants[variable.name] = held(value, _tensor(variable).dtype)
         else:
-            step = _step(operation, constants, program.opset, threads, rounding)
+            step = _step(operation, constants, threads, rounding)
             if _is_known(step.arguments, constants):
                 with np.errstate(all="ignore"):
                     step.run(constants)
@@ -137,9 +129,7 @@ def build_plan(program: LoadedProgram, *, threads: int, rounding: bool) -> Plan:
     return _finish(inputs, constants, steps, outputs)
 
 
-def _step(
-    operation: Any, constants: Mapping[str, Any], opset: Any, threads: int, rounding: bool
-) -> Step:
+def _step(operation: Any, constants: Mapping[str, Any], threads: int, rounding: bool) -> Step:
     arguments = _arguments(operation)
     node = Node(
         name=operation.name,
@@ -152,19 +142,22 @@ def _step(
         },
         threads=threads,
     )
-    kernel = KERNELS.get(node.op_type)
-    step = Step(
+    return Step(
         name=node.name,
         op_type=node.op_type,
         arguments=arguments,
         outputs=tuple(_tensor(variable) for variable in operation.outputs),
-        compute=kernel(node) if kernel else fallback(node, opset),
+        compute=_kernel(node),
         round_half=rounding and node.op_type not in MOVES_VALUES,
         threads=threads,
     )
-    if kernel is None and not _fallback_works(operation, step, constants):
-        raise unsupported(node.name, node.op_type)
-    return step
+
+
+def _kernel(node: Node) -> Run:
+    try:
+        return KERNELS[node.op_type](node)
+    except (KeyError, ValueError, TypeError) as error:  # a mode or a count that MIL does not define
+        raise node.refuse(f"{type(error).__name__}: {error}") from error
 
 
 def _arguments(operation: Any) -> Arguments:
@@ -182,46 +175,29 @@ def _arguments(operation: Any) -> Arguments:
     )
 
 
-def _fallback_works(operation: Any, step: Step, constants: Mapping[str, Any]) -> bool:
-    """Whether coremltools computes this operation; tried on zeros where the shapes are known."""
-    if not infers_values(operation):
-        return False
-    trial: dict[str, Any] = dict(constants)
-    for variables in operation.inputs.values():
-        for variable in variables if isinstance(variables, list | tuple) else (variables,):
-            if variable is None or variable.name in constants:
-                continue
-            tensor = _tensor(variable)
-            if tensor.static_shape is None:
-                return True  # the shape comes with the data; a failure is then an error of the run
-            trial[tensor.name] = np.zeros(tensor.static_shape, HELD_AS[tensor.dtype])
-    try:
-        with np.errstate(all="ignore"):
-            step.run(trial)
-    except ModelError:
-        return False
-    return True
-
-
 def _is_plain(variable: Any) -> bool:
     """A number, a tensor or a text; dictionaries and lists of texts are metadata."""
     return not types.is_list(variable.sym_type) and not types.is_dict(variable.sym_type)
 
 
 def _tensor(variable: Any) -> Tensor:
-    if not _is_plain(variable) or types.is_state(variable.sym_type):
+    """A value's name, type and shape; inferred sizes may be whole numbers of any numeric type."""
+    dtype = "" if types.is_state(variable.sym_type) or not _is_plain(variable) else _type(variable)
+    if dtype not in HELD_AS and dtype != TEXT:
         raise ModelError(
-            "a value that is no tensor",
+            "a value of a kind that cannot be executed here",
             where=f"'{variable.name}'",
-            why="states, lists and dictionaries cannot be executed here",
+            why=f"it is {dtype or 'a state, list or dictionary'}",
             remedy="Run the package on a Mac.",
         )
-    shape = tuple(size if isinstance(size, int) else str(size) for size in _sizes(variable.shape))
-    return Tensor(variable.name, types.builtin_to_string(variable.dtype), shape)
+    shape = (
+        str(size) if types.symbolic.is_symbolic(size) else int(size) for size in variable.shape
+    )
+    return Tensor(variable.name, dtype, tuple(shape))
 
 
-def _sizes(shape: Sequence[Any]) -> list[Any]:
-    return [int(size) if isinstance(size, int | np.integer | float) else size for size in shape]
+def _type(variable: Any) -> str:
+    return str(types.builtin_to_string(variable.dtype))
 
 
 def _decompress(operation: Any, raw: Mapping[str, Any]) -> Sequence[Any]:

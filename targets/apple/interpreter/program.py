@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import google.protobuf.message
-from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
-from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
 
 #: what this interpreter is called in errors
 TARGET = "the Core ML interpreter"
-_CONTROL_FLOW = frozenset(("cond", "while_loop"))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedProgram:
-    """One function of the program: a `coremltools` MIL function with its weights read in."""
+def load_program(path: str | Path, supported: Container[str]) -> Any:
+    """The default function of the package, as a MIL function with its weights read in.
 
-    path: Path
-    function: Any
-    opset: Any  # the deployment target that selects the version of each operation
-
-
-def load_program(path: str | Path) -> LoadedProgram:
-    """Read the package's default function.
+    Args:
+        path: the `.mlpackage` folder.
+        supported: the operations, beside constants, that can be executed.
 
     Raises:
         UsageError: there is nothing at `path`.
-        UnsupportedOperator: an operation that is unknown, custom, or control flow.
+        UnsupportedOperator: an operation is none of `supported`.
         ModelError: the package is incomplete, damaged, or holds no ML Program.
     """
     package = Path(path)
@@ -45,9 +37,11 @@ def load_program(path: str | Path) -> LoadedProgram:
     if name not in spec.mlProgram.functions:
         raise _broken(package, f"it has no function '{name}'")
     specialization = spec.mlProgram.functions[name]
-    _check_operations(specialization.block_specializations[specialization.opset])
+    _check_operations(specialization.block_specializations[specialization.opset], supported)
     try:
         with quiet():
+            from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
+
             program = load_milproto(
                 spec,
                 specification_version=spec.specificationVersion,
@@ -55,8 +49,7 @@ def load_program(path: str | Path) -> LoadedProgram:
             )
     except Exception as error:  # coremltools raises whatever its assertions and readers raise
         raise _broken(package, f"its program cannot be read ({_first_line(error)})") from error
-    function = program.functions[name]
-    return LoadedProgram(package, function, function.opset_version)
+    return program.functions[name]
 
 
 def _model_file(package: Path) -> Path:
@@ -95,26 +88,18 @@ def _parse(model_file: Path, package: Path) -> Any:
     return spec
 
 
-def _check_operations(block: Any) -> None:
-    """Unknown operations and control flow, refused before coremltools stumbles over them."""
+def _check_operations(block: Any, supported: Container[str]) -> None:
+    """Refuse what cannot be executed by its own name, before coremltools stumbles over it."""
     for operation in block.operations:
-        if operation.type in _CONTROL_FLOW or operation.type not in SSAOpRegistry.core_ops:
-            raise unsupported(_name(operation), operation.type)
-
-
-def _name(operation: Any) -> str:
-    return next((output.name for output in operation.outputs), "")
-
-
-def unsupported(name: str, op_type: str) -> UnsupportedOperator:
-    """The error for an operation that cannot be executed here."""
-    return UnsupportedOperator(
-        name,
-        op_type,
-        target=TARGET,
-        why="it has no kernel for it",
-        remedy="Run the package on a Mac.",
-    )
+        constant = operation.type == "const" or operation.type.startswith("constexpr_")
+        if not constant and operation.type not in supported:
+            raise UnsupportedOperator(
+                next((output.name for output in operation.outputs), ""),
+                operation.type,
+                target=TARGET,
+                why="it has no kernel for it",
+                remedy="Run the package on a Mac.",
+            )
 
 
 def _broken(package: Path, why: str) -> ModelError:

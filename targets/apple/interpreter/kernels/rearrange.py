@@ -33,6 +33,30 @@ def _reshape(node: Node) -> Run:
     return run
 
 
+def _reshape_like(node: Node) -> Run:
+    """The new shape is a chain of pieces of the reference tensors' shapes."""
+
+    def run(inputs: Inputs) -> Result:
+        bounds = zip(inputs["begins"], inputs["ends"], inputs["end_masks"], strict=True)
+        pieces = [
+            reference.shape[int(begin) : None if open_ else int(end)]
+            for reference, (begin, end, open_) in zip(inputs["ref_tensors"], bounds, strict=True)
+        ]
+        return inputs["x"].reshape([size for piece in pieces for size in piece])
+
+    return run
+
+
+def _flatten2d(node: Node) -> Run:
+    axis = node.integer("axis", 1)
+
+    def run(inputs: Inputs) -> Result:
+        x = inputs["x"]
+        return x.reshape(math.prod(x.shape[: axis % x.ndim if axis < 0 else axis]), -1)
+
+    return run
+
+
 def _transpose(node: Node) -> Run:
     perm = node.ints("perm")
     return lambda inputs: np.ascontiguousarray(np.transpose(inputs["x"], perm))
@@ -174,10 +198,12 @@ KERNELS: dict[str, Kernel] = {
     "concat": _concat,
     "depth_to_space": _depth_to_space,
     "expand_dims": _expand_dims,
+    "flatten2d": _flatten2d,
     "pad": _pad,
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     "reshape": _reshape,
+    "reshape_like": _reshape_like,
     "reverse": _reverse,
     "sliding_windows": _sliding_windows,
     "space_to_depth": _space_to_depth,

@@ -1,0 +1,60 @@
+"""The kernel table is complete, free of duplicates, and every kernel in it is tested."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgewise.targets.apple._coremltools import quiet
+from edgewise.targets.apple.interpreter.kernels import FAMILIES, KERNELS
+from edgewise.targets.apple.interpreter.numbers import MOVES_VALUES
+
+with quiet():
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+#: operations of Core ML that are refused at load, by reason
+_REFUSED = {
+    "recurrent": {"gru", "lstm", "rnn"},
+    "control flow, lists and states": {
+        "cond", "list_gather", "list_length", "list_read", "list_scatter", "list_write",
+        "make_list", "read_state", "while_loop",
+    },
+    "random numbers": {
+        "random_bernoulli", "random_categorical", "random_normal", "random_uniform",
+    },
+    "no tensor comes out": {"classify"},
+    "not made by an ONNX frontend": {
+        "affine", "batch_to_space", "conv_quantized", "crop", "crop_resize",
+        "non_maximum_suppression", "resample", "reverse_sequence", "space_to_batch",
+    },
+}  # fmt: skip
+
+
+def test_no_operation_has_two_kernels() -> None:
+    names = Counter(name for family in FAMILIES for name in family)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert len(KERNELS) == names.total()
+
+
+def test_every_operation_is_executed_or_refused_on_purpose() -> None:
+    known = {name for name in SSAOpRegistry.core_ops if not name.startswith("constexpr_")}
+    refused = set().union(*_REFUSED.values())
+    assert known - {"const", "_const_symbolic"} == set(KERNELS) | refused
+    assert not set(KERNELS) & refused
+
+
+def test_only_kernels_are_said_to_move_values() -> None:
+    assert set(KERNELS) >= MOVES_VALUES
+
+
+@pytest.mark.parametrize("family", range(len(FAMILIES)))
+def test_every_kernel_is_tested(family: int) -> None:
+    sources = "".join(
+        path.read_text() for path in Path(__file__).parent.glob("test_mil_*.py")
+        if path.name != Path(__file__).name
+    )  # fmt: skip
+    words = set(re.findall(r"\w+", sources))
+    assert [name for name in FAMILIES[family] if name not in words] == []
