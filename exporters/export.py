@@ -15,6 +15,7 @@ from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
 from edgewise.exporters.parity import Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
+from edgewise.exporters.quiet import quiet
 from edgewise.exporters.source import Shapes, SourceKind, open_model
 from edgewise.findings import Finding
 from edgewise.graph import prepare
@@ -74,8 +75,9 @@ def export(
     progress.step("Bringing it to canonical form")
     # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
     fixed = input_shapes if opened.kind.startswith("onnx") else None
-    hub = prepare(opened.model, input_shapes=fixed)
-    findings = canonicalize(hub)
+    with quiet():  # shape inference logs what it cannot infer
+        hub = prepare(opened.model, input_shapes=fixed)
+        findings = canonicalize(hub)
     specs = input_specs(hub)
     progress.step("Comparing it with its source")
     samples = early or _opened(example, specs)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.errors import InternalError
+from edgewise.exporters.check import checker_problem
 from edgewise.exporters.passes import PASSES, Pass
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model, to_bytes
-
-#: protobuf cannot hold more, and the checker takes one message
-_CHECKABLE_BYTES = 1_800_000_000
+from edgewise.graph import is_quantized_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def verify(model: ir.Model, signature: Signature, done: list[str]) -> None:
     problem = ""
     if found != signature:
         problem = f"inputs and outputs changed from {signature} to {found}"
-    problem = problem or _name_problem(model.graph) or _checker_problem(model)
+    problem = problem or _name_problem(model.graph) or checker_problem(model)
     if problem:
         raise InternalError(
             f"the graph is broken after {done[-1] if done else 'preparing'}",
@@ -107,14 +104,3 @@ def _name_problem(graph: ir.Graph) -> str:
                 defined.add(value.name)
     missing = [v.name for v in graph.outputs if v.name not in defined]
     return f"output '{missing[0]}' is never made" if missing else ""
-
-
-def _checker_problem(model: ir.Model) -> str:
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
-    if size > _CHECKABLE_BYTES:
-        return ""
-    try:
-        onnx.checker.check_model(to_bytes(model))
-    except onnx.checker.ValidationError as error:
-        return str(error).strip().splitlines()[0]
-    return ""

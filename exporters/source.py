@@ -12,7 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from edgewise.errors import ModelError, UsageError
-from edgewise.graph import OrtSession, load, to_bytes
+from edgewise.exporters.check import checker_problem
+from edgewise.graph import OrtSession, load
 from edgewise.references import describe, is_reference, resolve
 
 if TYPE_CHECKING:
@@ -127,13 +128,10 @@ def _from_proto(proto: onnx.ModelProto) -> ir.Model:
 
 
 def _onnx(kind: SourceKind, model: ir.Model, where: str) -> OpenedModel:
-    try:
-        onnx.checker.check_model(to_bytes(model))
-    except onnx.checker.ValidationError as error:
-        why = str(error).strip().splitlines()[0]
+    if problem := checker_problem(model):
         raise ModelError(
-            "is not a valid ONNX model", where=where, why=why, remedy="Export it again."
-        ) from error
+            "is not a valid ONNX model", where=where, why=problem, remedy="Export it again."
+        )
 
     def open_runner() -> Runner:
         session = OrtSession(model, optimize="none")

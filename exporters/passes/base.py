@@ -93,7 +93,7 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     while unique in graph.initializers:
         count += 1
         unique = f"{name}_{count}"
-    tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
     value = ir.Value(
         name=unique,
         shape=ir.Shape(array.shape),

@@ -43,7 +43,7 @@ def prepare(
     model = _upgrade(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _fold(model)
-    common.IdentityEliminationPass()(model)
+    _drop_identities(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
@@ -97,6 +97,7 @@ def _upgrade(model: ir.Model) -> ir.Model:
         )
     import onnx.version_converter
 
+    model.ir_version = max(model.ir_version or 0, 4)  # before, initializers had to be inputs too
     proto = ir.to_proto(model)
     try:
         upgraded = ir.from_proto(onnx.version_converter.convert_version(proto, HUB_OPSET))
@@ -108,6 +109,28 @@ def _upgrade(model: ir.Model) -> ir.Model:
         ) from error
     upgraded.ir_version = max(upgraded.ir_version or 0, 10)
     return upgraded
+
+
+def _drop_identities(model: ir.Model) -> None:
+    """Let readers of a copy read the original; a copy that is an output gives it its name.
+
+    onnx-ir's own pass loses an output name where two outputs are copies of one value.
+    """
+    for node in list(model.graph.all_nodes()):
+        if node.op_type != "Identity" or node.domain != "":
+            continue
+        source, copy = node.inputs[0], node.outputs[0]
+        maker = None if source is None else source.producer()
+        if source is None or node.graph is None:
+            continue
+        if copy.is_graph_output():
+            if maker is None or maker.graph is not node.graph or source.is_graph_output():
+                continue
+            source.name, copy.name = copy.name, None
+        if source.shape is None:
+            source.shape = copy.shape
+        ir.convenience.replace_all_uses_with(copy, source, replace_graph_outputs=True)
+        node.graph.remove(node, safe=True)
 
 
 def _fold(model: ir.Model) -> None:
