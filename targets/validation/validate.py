@@ -102,6 +102,7 @@ def validate(
     known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
     fp32 = load_artifact(fp32_artifact) if isinstance(fp32_artifact, str | Path) else fp32_artifact
     target = edgewise.targets.get(known.target)
+    data = fallback if source is None else source
     with ExitStack() as stack:
         if source is not None:
             if baseline is None:
@@ -115,7 +116,7 @@ def validate(
         walk = _walk(
             session,
             load(reference),
-            source or fallback,
+            data,
             baseline if source is not None else None,
             reference_threads,
             equivalence_limit or EquivalenceLimit(),
@@ -125,7 +126,7 @@ def validate(
     latency = measure_latency(
         lambda: target.open(known, device, threads=threads),
         None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
-        _latency_feeds(source or fallback, known.manifest),
+        _latency_feeds(data, known.manifest),
         plan=latency_plan,
         progress=progress,
     )
