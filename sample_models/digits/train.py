@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
 from edgewise import graph
+from edgewise.exporters.pipeline import strip_metadata
+from edgewise.exporters.quiet import quiet
 from edgewise.sample_models.digits.model import IMAGE_SHAPE, INPUT_NAME, OUTPUT_NAME, DigitsNet
 
 SEED = 20
@@ -94,16 +95,17 @@ def accuracy(net: nn.Module, images: FloatArray, labels: LabelArray) -> float:
 
 def write(folder: Path, net: DigitsNet, data: dict[str, dict[str, npt.NDArray[Any]]]) -> None:
     """`digits.onnx` and one `.npz` per entry of `data`."""
-    program = torch.onnx.export(
-        net,
-        (torch.zeros(2, *IMAGE_SHAPE),),
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
-        dynamo=True,
-        verbose=False,
-    )
-    ClearMetadataAndDocStringPass()(program.model)  # it would carry paths of this machine
+    with quiet():
+        program = torch.onnx.export(
+            net,
+            (torch.zeros(2, *IMAGE_SHAPE),),
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+    strip_metadata(program.model)  # it would carry paths of this machine
     graph.save(program.model, folder / "digits.onnx")
     for name, arrays in data.items():
         np.savez_compressed(folder / f"{name}.npz", **arrays)
