@@ -48,14 +48,15 @@ def canonicalize(model: ir.Model, passes: Mapping[str, Pass] = PASSES) -> tuple[
             rule = f"export/{name}"
             findings[Finding(rule, "info", f"not applied: {declined.reason}", declined.node)] = None
         if outcome.modified:
-            _tidy(model)
+            tidy(model)
             verify(model, signature, done)
     strip_metadata(model)
     verify(model, signature, done)
     return tuple(findings)
 
 
-def _tidy(model: ir.Model) -> None:
+def tidy(model: ir.Model) -> None:
+    """Clear away what a pass left unused, name, sort, and infer shapes anew."""
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)

@@ -32,7 +32,7 @@ def open_module(
     """Trace a module in evaluation mode with inputs of fixed shape.
 
     Shapes come from `input_shapes`, else from the arrays of `example`; types from `example`, else
-    float32. The ONNX inputs carry the names of `forward`'s parameters.
+    that of the weights. The ONNX inputs carry the names of `forward`'s parameters.
 
     Raises:
         UsageError: torch is missing, or the shapes are missing or name unknown inputs.
@@ -156,13 +156,23 @@ def _example_inputs(
             remedy="Name the shapes after forward's parameters.",
         )
     order = [name for name in known if name in wanted] or list(shapes or given)
-    return {name: _example_array(name, shapes, given) for name in order}
+    default = _default_type(module)
+    return {name: _example_array(name, shapes, given, default) for name in order}
 
 
-def _example_array(name: str, shapes: Shapes, given: Mapping[str, Array]) -> Array:
+def _default_type(module: Module) -> np.dtype[Any]:
+    """float16 and float64 for a module of that type, float32 for any other."""
+    dtypes = (str(p.dtype) for p in module.parameters() if p.is_floating_point())
+    name = next(dtypes, "").removeprefix("torch.")
+    return np.dtype(name if name in ("float16", "float64") else "float32")
+
+
+def _example_array(
+    name: str, shapes: Shapes, given: Mapping[str, Array], default: np.dtype[Any]
+) -> Array:
     if name in given and (name not in shapes or tuple(shapes[name]) == given[name].shape):
         return np.ascontiguousarray(given[name])
-    dtype = given[name].dtype if name in given else np.dtype(np.float32)
+    dtype = given[name].dtype if name in given else default
     return np.zeros([int(d) for d in shapes[name]], dtype)
 
 

@@ -8,11 +8,13 @@ from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activation
 from edgewise.exporters.passes.merge_clips import merge_clips
 from edgewise.exporters.passes.merge_transposes import merge_transposes
 from edgewise.exporters.passes.remove_identities import remove_identities
+from edgewise.exporters.passes.settle_reshapes import settle_reshapes
 
 __all__ = ["PASSES", "Declined", "Pass", "PassOutcome"]
 
 #: in the order they run: each finds more after those before it
 PASSES: Mapping[str, Pass] = {
+    "settle-reshapes": settle_reshapes,
     "remove-identities": remove_identities,
     "merge-transposes": merge_transposes,
     "fold-batch-normalization": fold_batch_normalization,

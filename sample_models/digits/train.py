@@ -96,7 +96,7 @@ def accuracy(net: nn.Module, images: FloatArray, labels: LabelArray) -> float:
 def write(folder: Path, net: DigitsNet, data: dict[str, dict[str, npt.NDArray[Any]]]) -> None:
     """`digits.onnx` and one `.npz` per entry of `data`."""
     with quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             net,
             (torch.zeros(2, *IMAGE_SHAPE),),
             input_names=[INPUT_NAME],
@@ -108,7 +108,7 @@ def write(folder: Path, net: DigitsNet, data: dict[str, dict[str, npt.NDArray[An
     strip_metadata(program.model)  # it would carry paths of this machine
     graph.save(program.model, folder / "digits.onnx")
     for name, arrays in data.items():
-        np.savez_compressed(folder / f"{name}.npz", **arrays)
+        np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
 
 
 def main(folder: Path) -> None:
@@ -117,7 +117,7 @@ def main(folder: Path) -> None:
     net = train(train_images, train_labels)
     print(f"accuracy on {len(test_labels)} held-out digits: ", end="")
     print(f"{accuracy(net, test_images, test_labels):.4f}")
-    data = {
+    data: dict[str, dict[str, npt.NDArray[Any]]] = {
         "calibration": {INPUT_NAME: train_images[:CALIBRATION_SAMPLES]},
         "evaluation": {INPUT_NAME: test_images, "label": test_labels},
     }

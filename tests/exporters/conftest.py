@@ -15,7 +15,7 @@ import pytest
 from edgewise.data import input_specs
 from edgewise.exporters.parity import compare, random_feeds
 from edgewise.exporters.passes import PASSES, Declined
-from edgewise.exporters.pipeline import Signature, _tidy, verify
+from edgewise.exporters.pipeline import Signature, tidy, verify
 from edgewise.graph import OrtSession, prepare
 
 
@@ -54,7 +54,7 @@ def rewrite() -> Callable[..., Rewritten]:
         outcome = PASSES[name](after)
         assert outcome.model is after
         if outcome.modified:
-            _tidy(after)
+            tidy(after)
         verify(after, signature, [name])
         again = PASSES[name](after)
         assert not again.modified, "a second run must find nothing"

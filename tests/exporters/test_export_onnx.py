@@ -212,7 +212,7 @@ def test_a_source_that_cannot_run_is_reported_not_hidden(parse):
     result = export(wide)
     assert result.parity.max_abs_error is None
     assert "random inputs" in result.parity.reason
-    assert [finding.rule for finding in result.findings] == ["export/parity"]
+    assert "export/parity" in [finding.rule for finding in result.findings]
 
 
 def test_a_wrong_export_is_refused(parse, monkeypatch):
