@@ -141,6 +141,8 @@ def test_csv_with_names_keeps_numbers_under_selection(tmp_path, draw, rgb_input)
         ("file,class\n", "", "no row"),
         ("file,class\nb.png,1\n", "", r"no file 'b\.png'.*relative"),
         ("file,class\na.png,\n", "", "line 2.*class is empty"),
+        ("file,class\na.png,0\na.png,-1\n", "", "class -1 is not an index"),
+        ("file,class\na.png,0.5\n", "", r"class 0\.5 is not an index"),
     ],
 )
 def test_wrong_csv(tmp_path, draw, rgb_input, text, fragment, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,8 +116,9 @@ def list_csv(path: Path, column: str = "", wanted: str = "") -> Listing:
     if "class" not in columns:
         return Listing(tuple(files))
     # names are numbered over the whole file, so that a selection of rows keeps its numbers
-    names = _class_names([row["class"] for _, row in rows])
-    labels = [_label(row["class"], names, f"{path}, line {line}") for line, row in chosen]
+    names = _class_names([row["class"] for _, row in rows], path)
+    numbers = {name: index for index, name in enumerate(names)}
+    labels = [_label(row["class"], numbers, f"{path}, line {line}") for line, row in chosen]
     return Listing(tuple(files), tuple(labels), names)
 
 
@@ -131,16 +132,33 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
         raise DataError("cannot read the labels CSV", where=str(path), why=str(error)) from error
 
 
-def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    if all(text.strip().isascii() and text.strip().isdigit() for text in classes):
+def _class_names(classes: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The distinct names in sorted order; none where the classes are indices."""
+    names = sorted({text.strip() for text in classes if text.strip()})
+    if all(name.isascii() and name.isdigit() for name in names):
         return ()
-    return tuple(sorted({text.strip() for text in classes}))
+    if all(_is_number(name) for name in names):
+        wrong = next(name for name in names if not name.isdigit())
+        raise DataError(
+            f"class {wrong} is not an index",
+            where=str(path),
+            remedy="Classes are whole numbers from 0, or names.",
+        )
+    return tuple(names)
 
 
-def _label(text: str, names: tuple[str, ...], where: str) -> int:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _label(text: str, numbers: Mapping[str, int], where: str) -> int:
     if not text.strip():
         raise DataError("the class is empty", where=where, remedy="Give every row a class.")
-    return names.index(text.strip()) if names else int(text)
+    return numbers[text.strip()] if numbers else int(text)
 
 
 class PictureSource:

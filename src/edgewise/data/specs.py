@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from edgewise.data.source import Array, InputSpec
 from edgewise.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 def input_specs(model: ir.Model) -> list[InputSpec]:
