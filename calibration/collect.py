@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
@@ -53,13 +54,21 @@ def collect_statistics(
 
     totals: dict[str, TensorStatistics] = {}
     samples = 0
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
+    workers = max(threads, 1)
+    with ThreadPoolExecutor(workers) as pool:
         for sample in progress.track(islice(source, limit), "Calibrating", total):
             _check_feeds(sample, inputs)
             fed = {name: sample.feeds[name] for name in names if name in sample.feeds}
             values = fed | (session.run(sample.feeds, computed) if computed else {})
-            for name, new in _reduced(values, sample, pool):
-                totals[name] = totals[name] + new if name in totals else new
+            shares = [dict(list(values.items())[first::workers]) for first in range(workers)]
+            # one worker needs no other thread, and handing tensors over would cost as much again
+            reduced = map(_reduced, shares) if workers == 1 else pool.map(_reduced, shares)
+            try:
+                new = {name: part for share in reduced for name, part in share.items()}
+            except ValueError as error:
+                raise _not_finite(sample, values) from error
+            for name, part in new.items():
+                totals[name] = totals[name] + part if name in totals else part
             samples += 1
     if not samples:
         raise DataError("there are no calibration samples", where=source.description)
@@ -105,19 +114,13 @@ def _check_feeds(sample: Sample, inputs: Collection[str]) -> None:
             raise DataError(f"the sample has no array for input '{name}'", where=sample.name)
 
 
-def _reduced(
-    values: Mapping[str, Array], sample: Sample, pool: ThreadPoolExecutor
-) -> Iterator[tuple[str, TensorStatistics]]:
-    occupied = {name: array for name, array in values.items() if array.size}
-    futures = {name: pool.submit(TensorStatistics.of, array) for name, array in occupied.items()}
-    for name, future in futures.items():
-        try:
-            yield name, future.result()
-        except ValueError as error:
-            raise _not_finite(name, sample, values) from error
+def _reduced(values: Mapping[str, Array]) -> dict[str, TensorStatistics]:
+    return {name: TensorStatistics.of(array) for name, array in values.items() if array.size}
 
 
-def _not_finite(name: str, sample: Sample, values: Mapping[str, Array]) -> DataError | ModelError:
+def _not_finite(sample: Sample, values: Mapping[str, Array]) -> DataError | ModelError:
+    """The error for the first tensor, in graph order, that is not finite."""
+    name = next(name for name, array in values.items() if not np.isfinite(array).all())
     if name in sample.feeds:
         return DataError(
             f"input '{name}' holds NaN or infinity",

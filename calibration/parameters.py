@@ -7,7 +7,8 @@ With integers in [qmin, qmax] and a range [rmin, rmax] that contains zero:
     symmetric, signed:   scale = max(-rmin, rmax) / qmax,        zero_point = 0
     symmetric, unsigned: scale = max(-rmin, rmax) / (qmax - m),  zero_point = m = (qmax + 1) / 2
 
-Computed in float64; the scale is then rounded to float32, the form it is stored in.
+Computed in float64; the scale is then rounded to float32, the form it is stored in. A format with
+float16 scales takes the next float16 number upwards, so that the range stays covered.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgewise.calibration.ranges import Range
 from edgewise.calibration.scheme import QMAX, QMIN, NumberFormat, QuantParams
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+_SMALLEST_NORMAL_HALF = float(np.finfo(np.float16).smallest_normal)
 
 
 def limits(number: NumberFormat) -> tuple[int, int]:
@@ -26,18 +28,33 @@ def limits(number: NumberFormat) -> tuple[int, int]:
     return (-qmax, qmax) if number.narrow_range and qmin < 0 else (qmin, qmax)
 
 
+def storable_scale(scale: float, number: NumberFormat) -> float:
+    """The scale as the format stores it.
+
+    As float16, never below its smallest normal number: smaller ones keep few significant bits.
+    """
+    if number.scale_dtype == "float32":
+        return float(np.float32(scale))
+    half = np.float16(max(scale, _SMALLEST_NORMAL_HALF))
+    if float(half) < scale:
+        half = np.nextafter(half, np.float16(np.inf))
+    return float(half)
+
+
 def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
     """Per-tensor parameters for the range; scale 1 and a middle zero point when it is empty."""
     qmin, qmax = limits(number)
     middle = 0 if qmin < 0 else (qmax + 1) // 2
     if number.symmetric:
-        scale, zero_point = max(-real.low, real.high) / (qmax - middle), middle
+        scale = max(-real.low, real.high) / (qmax - middle)
     else:
         scale = (real.high - real.low) / (qmax - qmin)
-        zero_point = round(qmin - real.low / scale) if scale >= _SMALLEST_SCALE else middle
     if scale < _SMALLEST_SCALE:
         return QuantParams(1.0, middle)
-    return QuantParams(float(np.float32(scale)), int(np.clip(zero_point, qmin, qmax)))
+    if number.scale_dtype != "float32":
+        scale = storable_scale(scale, number)
+    zero_point = middle if number.symmetric else round(qmin - real.low / scale)
+    return QuantParams(storable_scale(scale, number), int(np.clip(zero_point, qmin, qmax)))
 
 
 def prescribed(fixed: QuantParams) -> QuantParams:

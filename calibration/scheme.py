@@ -40,6 +40,8 @@ class NumberFormat:
     symmetric: bool  # zero_point is 0 (signed) or mid-range (unsigned)
     granularity: Granularity = "per_tensor"
     narrow_range: bool = False  # signed values stay in [-qmax, qmax]: int8 in [-127, 127]
+    #: scales are numbers of this type, where the target stores them so; always kept as float32
+    scale_dtype: Literal["float32", "float16"] = "float32"
 
 
 @dataclass(frozen=True, slots=True)

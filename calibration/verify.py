@@ -4,7 +4,8 @@ Checked on the finished graph, independently of how it was made:
 1. every quantized node is there, and each float input comes from a DequantizeLinear: activations
    per tensor in the activation type, weights in the weight type, bias int32;
 2. every float output goes to QuantizeLinear only, or is fused with the activation that reads it;
-3. symmetric formats have zero point 0 (mid-range when unsigned), narrow weights avoid qmin;
+3. symmetric formats have zero point 0 (mid-range when unsigned), narrow weights avoid qmin, scales
+   are numbers of the type that stores them;
 4. per-channel weights are quantized along the channel axis;
 5. bias scale = float32(s_in) * float32(s_w), zero point 0, present where the scheme demands it;
 6. shared-scale operators carry one scale and zero point; prescribed outputs carry theirs;
@@ -147,16 +148,18 @@ def _role(node: ir.Node, index: int) -> str:
     return role(node, index)
 
 
-def _check_zero_point(name: str | None, found: TensorQuantization, number: NumberFormat) -> None:
+def _check_format(name: str | None, found: TensorQuantization, number: NumberFormat) -> None:
     if found.zero_point.dtype != np.dtype(number.dtype):
         _broken(name, f"is {found.zero_point.dtype}, not {number.dtype}", "rule 1")
     middle = 0 if number.dtype.startswith("int") else (limits(number)[1] + 1) // 2
     if number.symmetric and (found.zero_point != middle).any():
         _broken(name, "has a zero point in a symmetric format", "rule 3")
+    if (found.scale != found.scale.astype(number.scale_dtype).astype(np.float32)).any():
+        _broken(name, f"has a scale that is not a {number.scale_dtype} number", "rule 3")
 
 
 def _check_activation(name: str | None, found: TensorQuantization, number: NumberFormat) -> None:
-    _check_zero_point(name, found, number)
+    _check_format(name, found, number)
     if not found.per_tensor:
         _broken(name, "is an activation with several scales", "rule 1")
 
@@ -164,7 +167,7 @@ def _check_activation(name: str | None, found: TensorQuantization, number: Numbe
 def _check_weight(
     node: ir.Node, value: ir.Value, found: TensorQuantization, number: NumberFormat
 ) -> None:
-    _check_zero_point(value.name, found, number)
+    _check_format(value.name, found, number)
     producer = value.producer()
     stored = constant(producer.inputs[0]) if producer is not None else None
     if stored is None:

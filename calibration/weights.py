@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, inputs_of_role
+from edgewise.calibration.parameters import storable_scale
 from edgewise.calibration.placement import Placement
 from edgewise.calibration.scheme import QMAX, NumberFormat, QuantParams
 from edgewise.graph import constant
@@ -67,6 +68,9 @@ def _range(
     for node, _ in uses:
         floor = _bias_floor(node, parameters, number, per_channel=axis is not None)
         magnitudes = np.maximum(magnitudes, floor)
+    qmax = QMAX[number.dtype]  # times a scale of few significant bits, exact in float32
+    if number.scale_dtype != "float32":
+        magnitudes = np.array([qmax * storable_scale(m / qmax, number) for m in magnitudes])
     return WeightRange(axis, tuple(float(value) for value in magnitudes))
 
 

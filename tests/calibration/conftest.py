@@ -128,46 +128,18 @@ ACTIVATION = NumberFormat("int8", symmetric=False)
 SYMMETRIC = NumberFormat("int8", symmetric=True)
 WEIGHT = NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True)
 SHARED = frozenset(
-    [
-        "AveragePool",
-        "Concat",
-        "Flatten",
-        "Gather",
-        "MaxPool",
-        "Max",
-        "Min",
-        "Pad",
-        "Reshape",
-        "Resize",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    ]
-)
+    {
+        "AveragePool", "Concat", "Flatten", "Gather", "Max", "MaxPool", "Min", "Pad", "Reshape",
+        "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
 QUANTIZED = SHARED | frozenset(
-    [
-        "Add",
-        "Clip",
-        "Conv",
-        "ConvTranspose",
-        "Div",
-        "Gemm",
-        "GlobalAveragePool",
-        "HardSwish",
-        "LeakyRelu",
-        "MatMul",
-        "Mul",
-        "PRelu",
-        "ReduceMean",
-        "Relu",
-        "Sigmoid",
-        "Softmax",
-        "Sub",
+    {
+        "Add", "Clip", "Conv", "ConvTranspose", "Div", "Gemm", "GlobalAveragePool", "HardSwish",
+        "LeakyRelu", "MatMul", "Mul", "PRelu", "ReduceMean", "Relu", "Sigmoid", "Softmax", "Sub",
         "Tanh",
-    ]
-)
+    }
+)  # fmt: skip
 FIXED = {
     "Softmax": QuantParams(1 / 256, -128),
     "Sigmoid": QuantParams(1 / 256, -128),
