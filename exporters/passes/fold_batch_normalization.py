@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgewise.errors import InternalError
 from edgewise.exporters.passes.base import (
     Array,
     Declined,
@@ -101,7 +102,7 @@ def _fold(graph: ir.Graph, before: ir.Node, norm: ir.Node, affine: _Affine) -> s
     if is_op(before, "Gemm"):
         before.attributes.add(ir.AttrFloat32("beta", 1.0))
     if not bypass(graph, norm, result):
-        raise AssertionError("a value with a producer and one consumer can always be bypassed")
+        raise InternalError("a made value that is no output can always take another's place")
     return None
 
 
@@ -109,11 +110,7 @@ def _bias(node: ir.Node, value: ir.Value | None, channels: int) -> npt.NDArray[n
     if value is None:
         return np.zeros(channels)
     bias = constant(value)
-    if (
-        bias is None
-        or bias.size not in (1, channels)
-        or bias.shape[-1:] not in ((), (1,), (channels,))
-    ):
+    if bias is None or not (bias.size == 1 or bias.size == channels == bias.shape[-1]):
         return None
     factor = float(attribute(node, "beta", 1.0)) if is_op(node, "Gemm") else 1.0
     return np.broadcast_to(factor * bias.astype(np.float64).reshape(-1), (channels,))

@@ -134,3 +134,16 @@ def test_training_mode_is_declined(parse):
     outcome = PASSES[NAME](model)
     assert not outcome.modified
     assert "training" in outcome.declined[0].reason
+
+
+def test_a_gemm_bias_per_row_is_declined(parse, rewrite):
+    model = parse(
+        f"""g (float[5, 3] x) => (float[5, 5] y) {{ c = Gemm (x, w, cb)
+          {NORM} }}""",
+        w=normal(3, 5),
+        cb=normal(5, 1),
+        **statistics(5),
+    )
+    result = rewrite(model, NAME)
+    assert result.ops == {"Gemm": 1, "Mul": 1, "Add": 1}
+    assert "one constant per channel" in result.declined[0].reason
