@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from edgewise.targets.apple.interpreter.kernels.base import Array
 from edgewise.targets.apple.interpreter.numbers import HELD_AS, round_to_half
 from edgewise.targets.apple.interpreter.plan import Observer, Plan, Tensor, build_plan
 from edgewise.targets.apple.interpreter.program import load_program
+
+#: numpy's kinds of numbers, signed and unsigned integers taken together
+_KIND = defaultdict(lambda: "other", {"b": "boolean", "f": "float", "i": "integer", "u": "integer"})
 
 Rounding = Literal["declared", "none"]
 
@@ -112,19 +116,18 @@ class Interpreter:
     def _take(self, tensor: Tensor, array: Array) -> Array:
         array = np.asarray(array)
         held_as = np.dtype(HELD_AS[tensor.dtype])
-        fits = len(array.shape) == len(tensor.shape) and all(
-            not isinstance(declared, int) or declared == size
-            for declared, size in zip(tensor.shape, array.shape, strict=True)
-        )
-        same_kind = array.dtype.kind == held_as.kind or {array.dtype.kind, held_as.kind} <= {
-            "i",
-            "u",
-        }
-        if not fits or not same_kind:
+        if not _fits(array.shape, tensor.shape) or _KIND[array.dtype.kind] != _KIND[held_as.kind]:
             raise ModelError(
                 f"input '{tensor.name}' got {array.dtype} {list(array.shape)}",
                 why=f"the program takes {tensor.dtype} {list(tensor.shape)}",
             )
-        taken = np.ascontiguousarray(array, held_as)
+        taken = np.asarray(array, held_as, order="C")
         rounds = self._rounds and tensor.dtype == "fp16"
         return round_to_half(taken, self._threads) if rounds else taken
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(declared) and all(
+        isinstance(expected, str) or expected == size
+        for size, expected in zip(shape, declared, strict=True)
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.errors import EdgewiseError, ModelError
+from edgewise.errors import ModelError
 from edgewise.targets.apple._coremltools import quiet, types
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
@@ -65,9 +65,7 @@ class Step:
         }
         try:
             results = self.compute(inputs)
-        except EdgewiseError:
-            raise
-        except Exception as error:  # numpy and onnxruntime raise many types on bad geometry
+        except Exception as error:  # numpy raises many types on bad geometry; it is named here
             raise ModelError(
                 "the operation failed", where=f"'{self.name}' {self.op_type}", why=str(error)
             ) from error

@@ -14,10 +14,10 @@ from edgewise.errors import ModelError
 Array = npt.NDArray[Any]
 #: parameter name -> array, list of arrays (a variadic parameter), or text; absent ones are missing
 Inputs = Mapping[str, Any]
-#: floating point comes in and goes out as float32; the plan rounds what is declared fp16
-Run = Callable[[Inputs], "Result"]
 #: an array or, for several outputs, a sequence of arrays; numpy types its functions no closer
 Result = Any
+#: floating point comes in and goes out as float32; the plan rounds what is declared fp16
+Run = Callable[[Inputs], Result]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,19 @@ from edgewise.targets.apple.interpreter.kernels.engine import operator
 _AUTO_PAD = {"valid": "VALID", "same": "SAME_UPPER", "same_lower": "SAME_LOWER"}
 
 
-def _conv(node: Node) -> Run:
-    pad_type = node.text("pad_type", "valid")
+def _steps(node: Node) -> dict[str, int | str | tuple[int, ...]]:
+    """The attributes that ONNX has as well."""
     attributes: dict[str, int | str | tuple[int, ...]] = {"group": node.integer("groups", 1)}
-    for mil, onnx in (("strides", "strides"), ("dilations", "dilations")):
-        if node.has(mil):
-            attributes[onnx] = tuple(node.ints(mil) or ())
+    for name in ("strides", "dilations"):
+        steps = node.ints(name)
+        if steps is not None:
+            attributes[name] = tuple(steps)
+    return attributes
+
+
+def _conv(node: Node) -> Run:
+    attributes = _steps(node)
+    pad_type = node.text("pad_type", "valid")
     if pad_type == "custom":
         pads = node.ints("pad") or []
         attributes["pads"] = (*pads[0::2], *pads[1::2])  # begins, then ends
@@ -43,42 +50,33 @@ def _conv_transpose(node: Node) -> Run:
     """The full overlap-add of all contributions, then a window of it: `pad` crops the beginning,
     and where the asked size reaches past the end there is nothing but the bias.
     """
-    attributes: dict[str, int | str | tuple[int, ...]] = {"group": node.integer("groups", 1)}
-    for name in ("strides", "dilations"):
-        if node.has(name):
-            attributes[name] = tuple(node.ints(name) or ())
-    spread = operator("ConvTranspose", 2, tuple(sorted(attributes.items())), node.threads)
-    pad_type = node.text("pad_type", "valid")
-    pads = node.ints("pad") if pad_type == "custom" else None
-    asked = node.ints("output_shape")
+    spread = operator("ConvTranspose", 2, tuple(sorted(_steps(node).items())), node.threads)
 
     def run(inputs: Inputs) -> Result:
         x = inputs["x"]
         full = spread(x, inputs["weight"])
-        spatial = full.shape[2:]
-        strides = node.ints("strides") or [1] * len(spatial)
-        if asked is not None:
-            sizes = asked[2:]
-        elif pad_type in ("same", "same_lower"):
-            sizes = [size * step for size, step in zip(x.shape[2:], strides, strict=True)]
-        else:
-            total = pads or [0] * 2 * len(spatial)
-            ends = zip(total[0::2], total[1::2], strict=True)
-            sizes = [size - sum(pair) for size, pair in zip(spatial, ends, strict=True)]
-        begins = _begins(pad_type, pads, spatial, sizes)
-        out = _window(full, begins, sizes)
+        out = _window(full, *_placement(node, x.shape[2:], full.shape[2:]))
         return out + along_channels(inputs["bias"], out.ndim) if "bias" in inputs else out
 
     return run
 
 
-def _begins(
-    pad_type: str, pads: list[int] | None, full: Sequence[int], sizes: Sequence[int]
-) -> list[int]:
+def _placement(
+    node: Node, given: Sequence[int], full: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Begin and size of the output within the full overlap-add, per spatial axis."""
+    rank = len(full)
+    pad_type, asked = node.text("pad_type", "valid"), node.ints("output_shape")
     if pad_type in ("same", "same_lower"):
+        strides = node.ints("strides", [1] * rank) or []
+        same = [size * step for size, step in zip(given, strides, strict=True)]
+        sizes = same if asked is None else asked[2:]
         surplus = [max(whole - size, 0) for whole, size in zip(full, sizes, strict=True)]
-        return [extra // 2 if pad_type == "same" else extra - extra // 2 for extra in surplus]
-    return (pads or [0] * 2 * len(full))[0::2]
+        return [extra // 2 if pad_type == "same" else -(-extra // 2) for extra in surplus], sizes
+    pads = node.ints("pad", [0] * 2 * rank) or [] if pad_type == "custom" else [0] * 2 * rank
+    begins, ends = pads[0::2], pads[1::2]
+    cropped = [whole - b - e for whole, b, e in zip(full, begins, ends, strict=True)]
+    return begins, cropped if asked is None else asked[2:]
 
 
 def _window(full: Array, begins: Sequence[int], sizes: Sequence[int]) -> Array:

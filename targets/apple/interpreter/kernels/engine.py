@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import helper
 
-from edgewise.graph import OrtSession
 from edgewise.targets.apple.interpreter.kernels.base import Array
 
 _OPSET = 21
@@ -51,13 +51,26 @@ def _function(nodes: list[onnx.NodeProto], names: list[str], threads: int) -> Ca
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=10,
     )
-    session = OrtSession(model.SerializeToString(), threads=threads)
+    session = ort.InferenceSession(
+        model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
+    )
 
     def call(*arrays: Array) -> Array:
         feeds = {
-            name: np.ascontiguousarray(array, np.float32)
+            name: np.asarray(array, np.float32, order="C")
             for name, array in zip(names, arrays, strict=True)
         }
-        return session.run(feeds)["out"]
+        return np.asarray(session.run(["out"], feeds)[0])
 
     return call
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    """Literal arithmetic, and threads that sleep: many spinning pools would starve each other."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

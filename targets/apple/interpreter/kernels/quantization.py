@@ -1,6 +1,6 @@
 """Affine quantization (coremltools MIL ops: iOS17/quantization_ops.py).
 
-`quantize` is clip(round(x / scale) + zero_point), ties to even.
+`quantize` is clip(round(x / scale) + zero_point), the quotient in float32, ties to even.
 `dequantize` is (q - zero_point) * scale.
 Per-tensor forms run in blocks that stay in the cache: these two are most of the element-wise work
 of a w8a8 program.
