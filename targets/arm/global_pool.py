@@ -2,8 +2,9 @@
 
     ReduceMean(x, axes=all but the first two, keepdims=1) = GlobalAveragePool(x)
 
-by the definitions of both in the ONNX operator specification. Cases left alone: axes that are not
-constants, that miss a spatial axis or touch the first two, an input of unknown rank, keepdims=0.
+by the definitions of both in the ONNX operator specification; with keepdims=0 a Squeeze of the
+same axes follows. Cases left alone: axes that are not constants, that miss a spatial axis or touch
+the first two, an input of unknown rank.
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ def _is_global(node: ir.Node) -> bool:
     if source is None or source.shape is None or axes is None:
         return False
     rank = len(source.shape)
-    return (
-        rank > 2
-        and bool(attribute(node, "keepdims", 1))
-        and {int(axis) % rank for axis in axes} == set(range(2, rank))
-    )
+    return rank > 2 and {int(axis) % rank for axis in axes} == set(range(2, rank))
 
 
 def _replace(graph: ir.Graph, mean: ir.Node) -> None:
     pool = ir.Node("", "GlobalAveragePool", [mean.inputs[0]], name=mean.name)
-    old, new = mean.outputs[0], pool.outputs[0]
+    nodes, old = [pool], mean.outputs[0]
+    if not attribute(mean, "keepdims", 1):
+        pool.outputs[0].name = f"{old.name}_kept"
+        pool.outputs[0].type = old.type
+        squeezed = [pool.outputs[0], mean.inputs[1]]
+        nodes.append(ir.Node("", "Squeeze", squeezed, name=f"{mean.name}_squeeze"))
+    new = nodes[-1].outputs[0]
     new.shape, new.type = old.shape, old.type
-    ir.convenience.replace_nodes_and_values(graph, mean, [mean], [pool], [old], [new])
+    ir.convenience.replace_nodes_and_values(graph, mean, [mean], nodes, [old], [new])

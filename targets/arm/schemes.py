@@ -53,6 +53,9 @@ KERNEL_OPS = frozenset(
     }
 )
 
+#: become an operator with a kernel, see `global_pool`
+REWRITTEN_OPS = frozenset({"ReduceMean"})
+
 #: disappear into the range of the quantized operator before them
 FOLDED_OPS = frozenset({"Clip", "Relu"})
 
@@ -65,7 +68,7 @@ _W8A8 = Scheme(
     precision="w8a8",
     activation=NumberFormat("int8", symmetric=False),
     weight=NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True),
-    quantized_ops=SHARED_SCALE_OPS | KERNEL_OPS | FOLDED_OPS,
+    quantized_ops=SHARED_SCALE_OPS | KERNEL_OPS | REWRITTEN_OPS | FOLDED_OPS,
     shared_scale_ops=SHARED_SCALE_OPS,
     fixed_outputs={"Sigmoid": _PROBABILITY, "Softmax": _PROBABILITY},
     fold_activations=True,

@@ -12,8 +12,9 @@ from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.targets.arm import TARGET
 from edgewise.targets.arm.fusion import float_islands, island_findings, optimize_as_on_arm
+from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.integer_pad import pad_in_integers
-from edgewise.targets.arm.schemes import FOLDED_OPS, KERNEL_OPS, SHARED_SCALE_OPS
+from edgewise.targets.arm.schemes import FOLDED_OPS, KERNEL_OPS, REWRITTEN_OPS, SHARED_SCALE_OPS
 
 I64 = np.int64
 TWICE = np.float32([1, 1, 2, 2])
@@ -35,6 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "Pad": {"constants": [np.array([0, 0, 1, 1, 0, 0, 1, 1], I64)]},
     "ReduceMax": {"constants": [np.array([2, 3], I64)]},
     "ReduceMin": {"constants": [np.array([2, 3], I64)]},
+    "ReduceMean": {"constants": [np.array([2, 3], I64)]},
     "Reshape": {"constants": [np.array([1, -1], I64)]},
     "Resize": {"attributes": {"mode": "nearest"}, "constants": [None, TWICE]},
     "Sigmoid": {"out_scale": 1 / 256, "out_zero_point": -128},
@@ -58,19 +60,28 @@ def types(model: ir.Model) -> list[str]:
 
 def test_recipes_cover_the_scheme() -> None:
     covered = set(RECIPES) | {op for op, _ in WEIGHTED}
-    assert covered == SHARED_SCALE_OPS | KERNEL_OPS
+    assert covered == SHARED_SCALE_OPS | KERNEL_OPS | REWRITTEN_OPS
     assert TARGET.scheme("w8a8").quantized_ops == covered | FOLDED_OPS
 
 
 @pytest.mark.parametrize("op_type", sorted(RECIPES))
 def test_operator_runs_in_integers(op_type: str, qdq_model: Any) -> None:
     model = qdq_model(op_type, **RECIPES[op_type])
+    mean_to_global_pool(model)
     pad_in_integers(model)
     assert float_islands(model) == []
     inputs, outputs = (RECIPES[op_type].get(key, 1) for key in ("inputs", "outputs"))
     kept = types(optimize_as_on_arm(model))
     assert kept.count(QUANTIZE) == inputs
     assert kept.count(DEQUANTIZE) == outputs
+
+
+def test_mean_without_kept_axes_runs_in_integers(qdq_model: Any) -> None:
+    model = qdq_model("ReduceMean", attributes={"keepdims": 0}, constants=[np.array([2, 3], I64)])
+    assert mean_to_global_pool(model)
+    assert types(optimize_as_on_arm(model)) == [
+        QUANTIZE, "QLinearGlobalAveragePool", "Squeeze", DEQUANTIZE,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("op_type", "attributes"), WEIGHTED)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewise.graph import OrtSession, attribute
+from edgewise.graph import OrtSession
 from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.integer_pad import pad_in_integers
 
@@ -74,9 +74,11 @@ def test_pad_with_a_second_reader_is_left_alone(qdq_model: Any) -> None:
     assert not pad_in_integers(model)
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("axes", [[2, 3], [3, 2], [-1, -2]])
-def test_mean_over_the_picture(axes: list[int], qdq_model: Any) -> None:
-    model = qdq_model("ReduceMean", constants=[np.array(axes, I64)])
+def test_mean_over_the_picture(axes: list[int], keepdims: int, qdq_model: Any) -> None:
+    attributes = {"keepdims": keepdims}
+    model = qdq_model("ReduceMean", attributes=attributes, constants=[np.array(axes, I64)])
     before = run(model)
     assert mean_to_global_pool(model)
     node = model.graph.node(2)
@@ -84,11 +86,9 @@ def test_mean_over_the_picture(axes: list[int], qdq_model: Any) -> None:
     np.testing.assert_allclose(run(model)[0], before[0], atol=0.0501)  # one LSB
 
 
-@pytest.mark.parametrize(("axes", "keepdims"), [([1, 2, 3], 1), ([2], 1), ([0, 1], 1), ([2, 3], 0)])
-def test_other_means_are_left_alone(axes: list[int], keepdims: int, qdq_model: Any) -> None:
-    model = qdq_model(
-        "ReduceMean", attributes={"keepdims": keepdims}, constants=[np.array(axes, I64)]
-    )
+@pytest.mark.parametrize("axes", [[1, 2, 3], [2], [0, 1]])
+def test_other_means_are_left_alone(axes: list[int], qdq_model: Any) -> None:
+    model = qdq_model("ReduceMean", constants=[np.array(axes, I64)])
+    before = types(model)
     assert not mean_to_global_pool(model)
-    mean = next(node for node in model.graph if node.op_type == "ReduceMean")
-    assert attribute(mean, "keepdims") == keepdims
+    assert types(model) == before
