@@ -14,7 +14,9 @@ ACCURACY = Accuracy("top1", 0.994, 0.989, 0.994 - 0.989, (0.0, 0.01), 300)
 LATENCY = Latency("local", 1, 2.0, 3.0, 4.0, 5.0, 2.5)
 
 
-def check(budget: Budget, accuracy: Accuracy = ACCURACY, latency: Latency = LATENCY):  # type: ignore[no-untyped-def]
+def check(
+    budget: Budget, accuracy: Accuracy = ACCURACY, latency: Latency = LATENCY
+) -> tuple[BudgetResult, ...]:
     return check_budget(budget, accuracy=accuracy, latency=latency, size_bytes=3_500_000)
 
 

@@ -18,6 +18,7 @@ from edgewise.targets.validation.equivalence import (
     not_measured,
     output_scales,
 )
+from edgewise.targets.validation.results import Equivalence
 
 SCALE = float(np.float32(0.0471))
 
@@ -27,7 +28,7 @@ def dequantized(integers: object, zero_point: int = 0) -> np.ndarray:
     return centred * np.float32(SCALE)
 
 
-def compare(expected: np.ndarray, actual: np.ndarray, scale: float | None = SCALE):  # type: ignore[no-untyped-def]
+def compare(expected: np.ndarray, actual: np.ndarray, scale: float | None = SCALE) -> Equivalence:
     meter = EquivalenceMeter({"y": scale})
     meter.observe({"y": expected}, {"y": actual})
     return meter.result()
