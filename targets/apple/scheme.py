@@ -1,9 +1,11 @@
 """The numbers that Core ML's integer path wants.
 
-Apple's documentation of `linear_quantize_activations` (coremltools guide, "Quantizing Weights and
-Activations") describes int8 symmetric activations with one scale per tensor, int8 symmetric weights
-with one scale per output channel, biases in float, and `quantize -> dequantize -> op [-> activation]
--> quantize` around each layer. Relu and Clip therefore stay nodes of their own.
+Apple's own quantizers (coremltools guide, "Quantizing Weights and Activations") give activations
+int8, symmetric, one scale per tensor; weights int8, symmetric, one scale per output channel; biases
+in float; and `quantize -> dequantize -> op [-> activation] -> quantize` around each layer. Relu and
+Clip therefore stay nodes of their own. What only moves elements keeps its input's scale, so that
+no rounding is added. Scales are chosen among the float16 numbers, because a package that computes in float16 stores
+them so: the package then carries exactly the scales of its QDQ model.
 """
 
 from __future__ import annotations
@@ -24,12 +26,27 @@ QUANTIZED_OPS = frozenset(
     }
 )  # fmt: skip
 
+#: operators that give back elements of their input
+SHARED_SCALE_OPS = frozenset(
+    {
+        "DepthToSpace", "Flatten", "Gather", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Slice",
+        "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+
 W8A8 = Scheme(
     target="apple",
     precision="w8a8",
-    activation=NumberFormat("int8", symmetric=True),
-    weight=NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True),
+    activation=NumberFormat("int8", symmetric=True, scale_dtype="float16"),
+    weight=NumberFormat(
+        "int8",
+        symmetric=True,
+        granularity="per_channel",
+        narrow_range=True,
+        scale_dtype="float16",
+    ),
     quantized_ops=QUANTIZED_OPS,
+    shared_scale_ops=SHARED_SCALE_OPS,
 )
 
 
