@@ -21,9 +21,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgewise.calibration.scheme import NumberFormat, QuantParams
+from edgewise.calibration.scheme import IntegerType, NumberFormat, QuantParams
 from edgewise.calibration.weights import WeightRange
 from edgewise.errors import InternalError
+
+#: dtype -> member of onnxruntime.quantization.QuantType
+INTEGER_TYPES: Mapping[IntegerType, str] = {
+    "int8": "QInt8",
+    "uint8": "QUInt8",
+    "int16": "QInt16",
+    "uint16": "QUInt16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +61,7 @@ def insert_qdq(proto: onnx.ModelProto, steering: Steering) -> onnx.ModelProto:
         from onnxruntime.quantization.calibrate import TensorData
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-        types = {
-            "int8": QuantType.QInt8,
-            "uint8": QuantType.QUInt8,
-            "int16": QuantType.QInt16,
-            "uint16": QuantType.QUInt16,
-            "int4": QuantType.QInt4,
-            "uint4": QuantType.QUInt4,
-        }
+        types = {name: getattr(QuantType, enum) for name, enum in INTEGER_TYPES.items()}
         # The quantizer would otherwise write the model to a temporary folder to infer its shapes.
         proto.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
         unused = TensorData(lowest=np.float32(0.0), highest=np.float32(1.0))

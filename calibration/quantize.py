@@ -12,15 +12,15 @@ from edgewise.calibration.activation_functions import ActivationPlan, Bounds, pl
 from edgewise.calibration.finish import finish
 from edgewise.calibration.float_form import name_nodes, to_float_form
 from edgewise.calibration.operands import activations
-from edgewise.calibration.ort_quantizer import Steering, insert_qdq
+from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
-from edgewise.calibration.scheme import Scheme
+from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
 from edgewise.calibration.statistics import Statistics
 from edgewise.calibration.verify import Promise, verify
 from edgewise.calibration.weights import weight_ranges
-from edgewise.errors import ModelError, UsageError
+from edgewise.errors import ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import constant, is_quantized_model
 
@@ -71,14 +71,14 @@ def quantize_with_findings(
         exclude: names of nodes to leave in float.
 
     Raises:
-        UsageError: unknown method or excluded node, a percentile out of range, or a float scheme.
+        UsageError: unknown method or excluded node, or a percentile out of range.
+        UnsupportedPrecision: the scheme has no integer activations, or has block-wise weights.
         ModelError: the model is quantized already, the statistics are another model's or lack a
             tensor, or nothing in the model can be quantized.
         InternalError: the result breaks the scheme.
     """
-    _check_arguments(model, statistics, scheme, percentile)
-    if scheme.activation is None or scheme.weight is None:
-        raise UsageError(f"{scheme.target} {scheme.precision} does not quantize activations")
+    activation, weight = _formats(scheme)
+    _check_arguments(model, statistics, percentile)
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     name_nodes(work)
@@ -96,12 +96,12 @@ def quantize_with_findings(
     parameters = assign_parameters(work, placement, ranges, scheme)
     plan = plan_activations(work, placement, parameters, scheme)
     steering = Steering(
-        activation=scheme.activation,
-        weight=scheme.weight,
+        activation=activation,
+        weight=weight,
         nodes=_walked_nodes(work, placement, plan.folded),
         mark=tuple(parameters),
         parameters=parameters,
-        weights=weight_ranges(work, placement, parameters, scheme.weight),
+        weights=weight_ranges(work, placement, parameters, weight),
     )
     promise = Promise(
         scheme,
@@ -116,9 +116,23 @@ def quantize_with_findings(
     return Quantized(result, placement.findings)
 
 
-def _check_arguments(
-    model: ir.Model, statistics: Statistics, scheme: Scheme, percentile: float
-) -> None:
+def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
+    """The formats of activations and weights, where this stage can make them."""
+    activation, weight = scheme.activation, scheme.weight
+    if activation is None or weight is None:
+        raise UnsupportedPrecision(
+            f"{scheme.target} {scheme.precision} has no integer activations",
+            remedy="Quantize for a precision such as w8a8.",
+        )
+    if {activation.dtype, weight.dtype} - set(INTEGER_TYPES) or weight.granularity == "per_block":
+        raise UnsupportedPrecision(
+            f"{scheme.target} {scheme.precision} cannot be reached by calibration",
+            why="weights and activations must have 8 or 16 bits, and no blocks",
+        )
+    return activation, weight
+
+
+def _check_arguments(model: ir.Model, statistics: Statistics, percentile: float) -> None:
     if not 0.0 < percentile <= 100.0:
         raise UsageError(f"the percentile must be above 0 and at most 100, not {percentile}")
     if is_quantized_model(model):

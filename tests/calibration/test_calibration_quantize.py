@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
+import subprocess
+import sys
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
-from edgewise.calibration import METHODS, quantize, quantize_with_findings
-from edgewise.errors import ModelError, UsageError
+from edgewise.calibration import (
+    METHODS,
+    NumberFormat,
+    Scheme,
+    collect_statistics,
+    quantize,
+    quantize_with_findings,
+)
+from edgewise.errors import ModelError, UnsupportedPrecision, UsageError
 from edgewise.graph import OrtSession, load, save, to_bytes
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 
@@ -84,8 +96,6 @@ def test_a_symbolic_batch_stays_usable(trial, models, scheme, source_of):
     made = trial(models["mobile"]())
     session = OrtSession(made.quantize(scheme))
     feeds = source_of(made.model, 1).samples[0]
-    import numpy as np
-
     double = {name: np.concatenate([array, array]) for name, array in feeds.items()}
     assert session.run(double)["scores"].shape == (2, 10)
 
@@ -128,11 +138,57 @@ def test_wrong_arguments_are_refused(trial, models, schemes, android):
         quantize(made.quantize(android), made.statistics, android)
 
 
-def test_a_float_scheme_is_refused(trial, models):
-    from edgewise.calibration import Scheme
+def test_schemes_that_calibration_cannot_reach_are_refused(trial, models, android):
+    made = trial(models["mobile"]())
+    with pytest.raises(UnsupportedPrecision, match="no integer activations"):
+        made.quantize(Scheme("android", "fp32"))
+    four = dataclasses.replace(android, weight=NumberFormat("int4", True))
+    blocks = dataclasses.replace(android, weight=NumberFormat("int8", True, "per_block"))
+    for scheme in (four, blocks):
+        with pytest.raises(UnsupportedPrecision, match="cannot be reached"):
+            made.quantize(scheme)
 
-    with pytest.raises(UsageError, match="does not quantize activations"):
-        trial(models["mobile"]()).quantize(Scheme("android", "fp32"))
+
+@pytest.mark.parametrize(
+    ("activation", "weight"),
+    [("uint8", "int8"), ("uint8", "uint8"), ("int16", "int8"), ("uint16", "int8")],
+)
+def test_other_integer_types(trial, models, apple, activation, weight):
+    made = trial(models["several_readers"]())
+    scheme = dataclasses.replace(
+        apple,
+        activation=NumberFormat(activation, symmetric=False),
+        weight=dataclasses.replace(apple.weight, dtype=weight),
+    )
+    quantized = made.quantize(scheme)
+    onnx.checker.check_model(ir.to_proto(quantized), full_check=True)
+    assert made.sqnr(quantized) > 25
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_hashing(trial, models, tmp_path):
+    made = trial(models["branches"]())
+    save(made.model, tmp_path / "hub.onnx")
+    made.statistics.save(tmp_path / "statistics.npz")
+    code = """
+import sys, hashlib
+from edgewise.calibration import *
+from edgewise.graph import load, to_bytes
+number = NumberFormat("int8", False)
+weight = NumberFormat("int8", True, "per_channel", True)
+shared = frozenset({"Concat", "Pad", "MaxPool", "Resize"})
+fixed = {"Sigmoid": QuantParams(1 / 256, -128), "Tanh": QuantParams(1 / 128, 0)}
+scheme = Scheme("t", "w8a8", number, weight, shared | {"Conv", "Sigmoid", "Tanh"}, shared, fixed)
+model = quantize(load(sys.argv[1]), Statistics.load(sys.argv[2]), scheme)
+print(hashlib.sha256(to_bytes(model)).hexdigest())
+"""
+    command = [sys.executable, "-c", code, tmp_path / "hub.onnx", tmp_path / "statistics.npz"]
+    hashes = {
+        subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(hashes) == 1
 
 
 def test_statistics_of_another_model_are_refused(trial, models, android):
@@ -142,8 +198,6 @@ def test_statistics_of_another_model_are_refused(trial, models, android):
 
 
 def test_statistics_that_lack_a_tensor_are_refused(models, source_of, android):
-    from edgewise.calibration import collect_statistics
-
     model = models["mobile"]()
     statistics = collect_statistics(model, source_of(model), tensors=["image"])
     with pytest.raises(ModelError, match="statistics lack tensor"):
