@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
+from edgewise.exporters.opened import Shapes, SourceKind
 from edgewise.exporters.parity import Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
 from edgewise.exporters.quiet import quiet
-from edgewise.exporters.source import Shapes, SourceKind, open_model
+from edgewise.exporters.source import open_model
 from edgewise.findings import Finding
 from edgewise.graph import prepare
 from edgewise.progress import SILENT, Progress

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgewise.data.source import InputSpec
 from edgewise.errors import EdgewiseError, ModelError
-from edgewise.exporters.source import Array, OpenedModel, Runner
+from edgewise.exporters.opened import Array, OpenedModel, Runner
 from edgewise.graph import OrtSession
 
 #: per output, relative to its largest magnitude; rounding alone gives about 1e-6 on deep CNNs

@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.errors import ModelError, UsageError
+from edgewise.exporters.opened import Array, OpenedModel, Runner, Shapes
 from edgewise.exporters.quiet import quiet
-from edgewise.exporters.source import Array, OpenedModel, Runner, Shapes
 from edgewise.references import describe
 
 if TYPE_CHECKING:

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters.check import checker_problem
+from edgewise.exporters.opened import Array, OpenedModel, Runner, Shapes, SourceKind
 from edgewise.graph import OrtSession, load
 from edgewise.references import describe, is_reference, resolve
 
 if TYPE_CHECKING:
-    from edgewise.exporters.pytorch import Module
-
-Array = npt.NDArray[Any]
-Shapes = Mapping[str, Sequence[int]]
-#: runs the original: arrays by input name to arrays in the order of the outputs
-Runner = Callable[[Mapping[str, Array]], list[Array]]
-SourceKind = Literal["onnx", "onnx-model", "torch-module", "torch-program"]
+    import torch
 
 _KINDS = "a .onnx file, a torch.export .pt2, or package.module:factory"
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedModel:
-    """`model` is not yet canonical. `open_runner` makes the original runnable, once."""
-
-    kind: SourceKind
-    model: ir.Model
-    open_runner: Callable[[], Runner]
-
-
 def open_model(
-    source: str | Path | ir.Model | onnx.ModelProto | Module,
+    source: str | Path | ir.Model | onnx.ModelProto | torch.nn.Module,
     input_shapes: Shapes,
     example: Mapping[str, Array] | None,
     base: Path | None,
