@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgewise.progress import SILENT, Progress
 from edgewise.targets.base import Feeds, Session
-from edgewise.targets.validation.bootstrap import Interval, statistic_interval
+from edgewise.targets.validation.bootstrap import RESAMPLES, Interval, statistic_interval
 from edgewise.targets.validation.results import Latency
 
 Clock = Callable[[], int]
@@ -150,5 +150,7 @@ def _speedup_interval(artifact: _Timed, fp32: _Timed) -> Interval | None:
     """Blocks, not runs, are resampled: runs of a block share the machine's mood."""
     mine, theirs = (np.asarray([np.median(b) for b in t.blocks]) for t in (artifact, fp32))
     return statistic_interval(
-        lambda chosen: float(np.median(theirs[chosen]) / np.median(mine[chosen])), len(mine)
+        lambda chosen: float(np.median(theirs[chosen]) / np.median(mine[chosen])),
+        len(mine),
+        resamples=RESAMPLES,
     )

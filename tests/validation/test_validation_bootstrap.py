@@ -70,7 +70,7 @@ def test_any_statistic_agrees_with_the_mean() -> None:
     general = statistic_interval(lambda chosen: float(values[chosen].mean()), 80)
     special = mean_interval(values)
     assert general is not None and special is not None
-    np.testing.assert_allclose(general, special, atol=0.03)
+    np.testing.assert_allclose(general, special, atol=0.06)
 
 
 def test_slow_statistic_has_no_interval() -> None:
@@ -79,7 +79,7 @@ def test_slow_statistic_has_no_interval() -> None:
 
 
 def test_interval_from_fewer_resamples_when_time_runs_out() -> None:
-    seconds = count(step=0.05)  # 400 resamples in 20 s
+    seconds = count(step=0.07)  # 285 resamples in 20 s
     calls = []
 
     def statistic(chosen: np.ndarray) -> float:
@@ -87,4 +87,4 @@ def test_interval_from_fewer_resamples_when_time_runs_out() -> None:
         return 1.0
 
     assert statistic_interval(statistic, 9, clock=lambda: float(next(seconds))) == (1.0, 1.0)
-    assert 390 < len(calls) < 410
+    assert 280 < len(calls) < 290
