@@ -155,7 +155,9 @@ def contenders(model_path: Path, folder: Path) -> dict[str, Callable[[], None]]:
 
     def static(method: Any) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # its calibrators print
-            quantize_static(model_path, folder / "q.onnx", Reader(), calibrate_method=method)
+            quantize_static(
+                model_path, folder / "q.onnx", Reader(), per_channel=True, calibrate_method=method
+            )
 
     return {
         "float inference": infer,

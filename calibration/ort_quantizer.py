@@ -4,8 +4,7 @@ Its QDQQuantizer walks the graph and decides with one class per operator where Q
 how weights and biases are stored. It is steered with what it offers:
 1. `nodes_to_quantize` limits it to the placed nodes. A Relu or Clip in that list whose input has no
    other reader is removed, so only the ones to fold are in it.
-2. `TensorQuantOverrides` prescribes scale and zero point of every activation and the range of
-   every weight.
+2. `TensorQuantOverrides` prescribes scale and zero point of every activation and weight.
 3. `quantize_activation_tensor` marks the tensors of placed nodes before the walk, since some
    operator classes quantize a node only where they find its input marked.
 """
@@ -22,7 +21,7 @@ import numpy as np
 import onnx
 
 from edgewise.calibration.scheme import IntegerType, NumberFormat, QuantParams
-from edgewise.calibration.weights import WeightRange
+from edgewise.calibration.weights import WeightParameters
 from edgewise.errors import InternalError
 
 #: dtype -> member of onnxruntime.quantization.QuantType
@@ -47,7 +46,7 @@ class Steering:
     nodes: tuple[str, ...]
     mark: tuple[str, ...]
     parameters: Mapping[str, QuantParams]
-    weights: Mapping[str, WeightRange]
+    weights: Mapping[str, WeightParameters]
 
 
 def insert_qdq(proto: onnx.ModelProto, steering: Steering) -> onnx.ModelProto:
@@ -98,24 +97,23 @@ def insert_qdq(proto: onnx.ModelProto, steering: Steering) -> onnx.ModelProto:
 
 
 def _overrides(steering: Steering) -> dict[str, list[dict[str, Any]]]:
-    integer = np.dtype(steering.activation.dtype)
-    overrides: dict[str, list[dict[str, Any]]] = {
-        name: [
-            {
-                "scale": np.array(parameters.scale, np.float32),
-                "zero_point": np.array(parameters.zero_point, integer),
-            }
-        ]
+    overrides = {
+        name: [_override(parameters, steering.activation)]
         for name, parameters in steering.parameters.items()
     }
     for name, weight in steering.weights.items():
-        common: dict[str, Any] = {"symmetric": steering.weight.symmetric}
-        if weight.axis is not None:
-            common["axis"] = weight.axis
+        axis = {} if weight.axis is None else {"axis": weight.axis}
         overrides[name] = [
-            {**common, "rmin": -magnitude, "rmax": magnitude} for magnitude in weight.magnitudes
+            _override(channel, steering.weight) | axis for channel in weight.channels
         ]
     return overrides
+
+
+def _override(parameters: QuantParams, number: NumberFormat) -> dict[str, Any]:
+    return {
+        "scale": np.array(parameters.scale, np.float32),
+        "zero_point": np.array(parameters.zero_point, number.dtype),
+    }
 
 
 @contextmanager

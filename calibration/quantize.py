@@ -19,7 +19,7 @@ from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
 from edgewise.calibration.statistics import Statistics
 from edgewise.calibration.verify import Promise, verify
-from edgewise.calibration.weights import weight_ranges
+from edgewise.calibration.weights import weight_parameters
 from edgewise.errors import ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import constant, is_quantized_model
@@ -101,7 +101,7 @@ def quantize_with_findings(
         nodes=_walked_nodes(work, placement, plan.folded),
         mark=tuple(parameters),
         parameters=parameters,
-        weights=weight_ranges(work, placement, parameters, weight),
+        weights=weight_parameters(work, placement, parameters, weight),
     )
     promise = Promise(
         scheme,

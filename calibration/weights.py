@@ -1,4 +1,4 @@
-"""Weight ranges that differ from the plain maximum of each channel.
+"""Scales of weights, one per channel or one per tensor.
 
 A symmetric weight scale is max|w| / qmax, and the int32 bias is stored with s_in * s_w. Two kinds
 of channel need a larger scale than their own weights ask for:
@@ -20,42 +20,52 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, inputs_of_role
-from edgewise.calibration.parameters import storable_scale
+from edgewise.calibration.parameters import affine_parameters
 from edgewise.calibration.placement import Placement
+from edgewise.calibration.ranges import Range
 from edgewise.calibration.scheme import QMAX, NumberFormat, QuantParams
 from edgewise.graph import constant
 
 _LARGEST_BIAS = 2.0**30
+#: below this, float32 arithmetic on the scales would underflow
+_DEAD = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
-class WeightRange:
-    """Channel axis (None: one range for all) and the magnitude to represent, one per channel."""
+class WeightParameters:
+    """Parameters of one weight: one entry per channel of `axis`, or a single one without axis."""
 
     axis: int | None
-    magnitudes: tuple[float, ...]
+    channels: tuple[QuantParams, ...]
 
 
-def weight_ranges(
+def weight_parameters(
     model: ir.Model,
     placement: Placement,
-    parameters: Mapping[str, QuantParams],
+    activations: Mapping[str, QuantParams],
     number: NumberFormat,
-) -> dict[str, WeightRange]:
-    """The range of every weight initializer of the placed nodes, by name."""
+) -> dict[str, WeightParameters]:
+    """The parameters of every weight initializer of the placed nodes, by name.
+
+    Args:
+        model: float model in the form that `to_float_form` gives.
+        placement: the nodes to quantize.
+        activations: parameters of the activations, by name.
+        number: format of the weights.
+    """
     users: dict[str, list[tuple[ir.Node, ir.Value]]] = defaultdict(list)
     for node in model.graph:
         if node in placement:
             for weight in inputs_of_role(node, "weight"):
                 users[weight.name or ""].append((node, weight))
-    return {name: _range(uses, parameters, number) for name, uses in users.items()}
+    return {name: _parameters(uses, activations, number) for name, uses in users.items()}
 
 
-def _range(
+def _parameters(
     uses: list[tuple[ir.Node, ir.Value]],
-    parameters: Mapping[str, QuantParams],
+    activations: Mapping[str, QuantParams],
     number: NumberFormat,
-) -> WeightRange:
+) -> WeightParameters:
     first, weight = uses[0]
     array = constant(weight)
     if array is None:
@@ -64,27 +74,27 @@ def _range(
     others = tuple(index for index in range(array.ndim) if index != axis)
     magnitudes = np.abs(array).max(axis=None if axis is None else others, initial=0.0)
     magnitudes = np.atleast_1d(magnitudes).astype(np.float64)
-    magnitudes[magnitudes == 0.0] = magnitudes.max() or 1.0
+    largest = magnitudes.max(initial=0.0)
+    magnitudes[magnitudes < _DEAD] = largest if largest >= _DEAD else 1.0
     for node, _ in uses:
-        floor = _bias_floor(node, parameters, number, per_channel=axis is not None)
+        floor = _bias_floor(node, activations, number, per_channel=axis is not None)
         magnitudes = np.maximum(magnitudes, floor)
-    qmax = QMAX[number.dtype]  # times a scale of few significant bits, exact in float32
-    if number.scale_dtype != "float32":
-        magnitudes = np.array([qmax * storable_scale(m / qmax, number) for m in magnitudes])
-    return WeightRange(axis, tuple(float(value) for value in magnitudes))
+    channels = tuple(affine_parameters(Range(-float(m), float(m)), number) for m in magnitudes)
+    return WeightParameters(axis, channels)
 
 
 def _bias_floor(
     node: ir.Node,
-    parameters: Mapping[str, QuantParams],
+    activations: Mapping[str, QuantParams],
     number: NumberFormat,
     *,
     per_channel: bool,
 ) -> npt.NDArray[Any]:
+    """The magnitude that each channel must represent for the bias to fit, see case 2."""
     bias = constant(node.inputs[2]) if node.op_type in BIASED_OPS and len(node.inputs) > 2 else None
     source = node.inputs[0]
     if bias is None or source is None:
         return np.zeros(1)
-    step = _LARGEST_BIAS * parameters[source.name or ""].scale
+    step = _LARGEST_BIAS * activations[source.name or ""].scale
     floor = QMAX[number.dtype] * np.abs(bias.astype(np.float64)) / step
     return floor if per_channel else np.atleast_1d(floor.max(initial=0.0))
