@@ -37,6 +37,10 @@ def paired(expected: Outputs, actual: Outputs) -> Iterator[tuple[str, Floats, Fl
         yield name, wanted.astype(np.float64), found.astype(np.float64)
 
 
+def _is_map(output: Floats) -> bool:
+    return output.ndim > 3 and max(output.shape[1:-1]) > 1
+
+
 class Agreement:
     """Sums over all elements of all outputs; argmax over the last axis of the first output."""
 
@@ -84,7 +88,7 @@ class Agreement:
             self._worst_ratio, self.worst_sample = ratio, sample or None
 
     def _compare_argmax(self, wanted: Floats, found: Floats) -> None:
-        if wanted.ndim and wanted.shape[-1] > 1:
+        if wanted.ndim and wanted.shape[-1] > 1 and not _is_map(wanted):
             same = wanted.argmax(axis=-1) == found.argmax(axis=-1)
             self._rows += same.size
             self._agreeing_rows += int(np.count_nonzero(same))
@@ -102,7 +106,8 @@ class Agreement:
 
     @property
     def argmax_agreement(self) -> float | None:
-        """Share of rows with the same argmax, 0..1; None where rows have a single value."""
+        """Share of rows with the same argmax, 0..1; None where rows have a single value, or the
+        output is a map over two axes or more, whose last axis is a place and not a class."""
         return self._agreeing_rows / self._rows if self._rows else None
 
     @property

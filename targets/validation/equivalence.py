@@ -120,7 +120,7 @@ def equivalence_findings(result: Equivalence) -> list[Finding]:
             "warning",
             f"over {result.samples} examples, {' and '.join(misses)} against the ONNX model that "
             "the artifact was emitted from",
-            remedy="Judge the artifact by its accuracy: deep networks amplify single roundings, and "
+            remedy="Judge the artifact by its accuracy: deep networks amplify single roundings, "
             "those with random weights most of all.",
         )
     ]

@@ -16,7 +16,8 @@ class Equivalence:
     """The artifact against the ONNX model it was emitted from, over `samples` inputs.
 
     `max_lsb` and `p99_lsb` are in steps of the output's scale (None for a float output);
-    `argmax_agreement` is a share in 0..1 over the last axis of the first output; `sqnr_db` is
+    `argmax_agreement` is a share in 0..1 over the last axis of the first output (None for maps such
+    as (1, 85, 22, 22)); `sqnr_db` is
     10 log10(signal power / error power), None when the outputs are identical (see `identical`).
     """
 

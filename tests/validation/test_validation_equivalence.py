@@ -84,6 +84,14 @@ def test_argmax_over_rows() -> None:
     assert compare(np.ones((4, 1)), np.ones((4, 1))).argmax_agreement is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "agreement"),
+    [((5,), 1), ((2, 5), 1), ((1, 3, 5), 1), ((1, 1, 1, 5), 1), ((1, 8, 4, 4), None)],
+)
+def test_argmax_is_of_class_scores_only(shape: tuple[int, ...], agreement: float | None) -> None:
+    assert compare(np.ones(shape), np.ones(shape)).argmax_agreement == agreement
+
+
 def test_second_output_counts_for_lsb_not_for_argmax() -> None:
     meter = EquivalenceMeter({"y": SCALE, "z": 1.0})
     meter.observe(
