@@ -145,12 +145,12 @@ def to_file(array: Array, tensor: TensorSignature) -> Array:
     """Hub layout and dtype to the file's: transpose, and quantize where it holds integers."""
     moved = np.transpose(array, tensor.perm) if array.ndim else array
     if tensor.scale is None:
-        return np.ascontiguousarray(moved, dtype=np.dtype(tensor.dtype))
+        return np.asarray(moved, dtype=np.dtype(tensor.dtype), order="C")
     info = np.iinfo(np.dtype(tensor.dtype))
     # QuantizeLinear of ONNX: divide in float32, round half to even, saturate.
     rounded = np.rint(moved.astype(np.float32) / np.float32(tensor.scale))
     shifted = rounded + np.float32(tensor.zero_point or 0)
-    return np.ascontiguousarray(np.clip(shifted, info.min, info.max).astype(tensor.dtype))
+    return np.asarray(np.clip(shifted, info.min, info.max), dtype=tensor.dtype, order="C")
 
 
 def from_file(array: Array, tensor: TensorSignature) -> Array:
@@ -161,4 +161,4 @@ def from_file(array: Array, tensor: TensorSignature) -> Array:
         value = centred.astype(np.float32) * np.float32(tensor.scale)
     if value.ndim:
         value = np.transpose(value, np.argsort(tensor.perm))
-    return np.ascontiguousarray(value, dtype=np.dtype(tensor.hub_dtype))
+    return np.asarray(value, dtype=np.dtype(tensor.hub_dtype), order="C")

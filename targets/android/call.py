@@ -1,0 +1,250 @@
+"""One ONNX node while it is lowered: what a lowering function may ask, and how it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgewise.errors import UnsupportedOperator
+from edgewise.findings import Finding
+from edgewise.graph import TensorQuantization, attribute, node_label, static_shape
+from edgewise.targets.android.builder import INT8, Bounds, Builder
+from edgewise.targets.android.layout import Perm, Value, identity
+from edgewise.targets.android.model import Array, Quantization, Tensor
+from edgewise.targets.android.qdq import QdqPlan
+
+#: fused activation of the schema, by the bounds it enforces
+_FUSED: dict[Bounds, int] = {(0.0, np.inf): 1, (-1.0, 1.0): 2, (0.0, 6.0): 3}
+NO_ACTIVATION = 0
+
+
+@dataclass(slots=True)
+class Context:
+    """What all nodes of one lowering share."""
+
+    plan: QdqPlan
+    builder: Builder = field(default_factory=Builder)
+    values: dict[ir.Value, Value] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    #: tensors whose columns are a permutation of the ONNX columns: column k is ONNX column order[k]
+    column_orders: dict[Tensor, Array] = field(default_factory=dict)
+
+
+class Call:
+    """A node, its operands as TFLite values, and the form its result must take.
+
+    `int8` tells which kernel is wanted: when true, operands come quantized and the result is to
+    be the int8 tensor that the model's Q nodes prescribe.
+    """
+
+    def __init__(self, context: Context, node: ir.Node, int8: bool) -> None:
+        self.context = context
+        self.node = node
+        self.int8 = int8
+        self.builder = context.builder
+        self.bounds = context.plan.bounds.get(node)
+        self.builder.origin = node_label(node)
+
+    @property
+    def op_type(self) -> str:
+        return self.node.op_type
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return attribute(self.node, name, default)
+
+    # ---- operands
+
+    def has(self, index: int) -> bool:
+        """Whether the optional input is there."""
+        return index < len(self.node.inputs) and self.node.inputs[index] is not None
+
+    def source(self, index: int) -> ir.Value:
+        """The ONNX value of an input that must be there."""
+        value = self.node.inputs[index] if index < len(self.node.inputs) else None
+        if value is None:
+            raise self.refuse(f"input {index} is missing", "Export the model again.")
+        return value
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        """The ONNX shape of an input."""
+        known = self.constant(index)
+        return tuple(known.shape) if known is not None else static_shape(self.source(index))
+
+    def constant(self, index: int) -> Array | None:
+        """The (dequantized) array of a constant input; None when computed or absent."""
+        return self.context.plan.constant(self.source(index)) if self.has(index) else None
+
+    def known(self, index: int, what: str) -> Array:
+        """The array of an input that TFLite needs to know in advance. Raises UnsupportedOperator"""
+        array = self.constant(index)
+        if array is None:
+            raise self.refuse(
+                f"its {what} must be constant in TFLite", "Export the model with static shapes."
+            )
+        return array
+
+    def quantized_constant(self, index: int) -> tuple[Array, TensorQuantization] | None:
+        return self.context.plan.quantized_constant(self.source(index)) if self.has(index) else None
+
+    def operand(self, index: int) -> Value:
+        """An input as a TFLite value: int8 in an int8 call, float (or what it is) otherwise."""
+        source = self.source(index)
+        stored = self.context.plan.stored.get(source)
+        if stored is not None and stored in self.context.values:
+            value = self.context.values[stored]
+            return value if self.int8 else self.builder.dequantize(value)
+        if source in self.context.values:
+            return self.context.values[source]
+        if self.constant(index) is None:
+            raise self.refuse(f"input '{source.name}' is never computed", "Check the model.")
+        return self.constant_operand(index, identity(len(self.shape(index))))
+
+    def constant_operand(self, index: int, perm: Perm, rank: int | None = None) -> Value:
+        """A constant input laid out in an order; `rank` adds leading axes of size 1 first."""
+        quantization = None
+        array = self.known(index, f"input {index}")
+        if self.int8 and array.dtype == np.float32:
+            array, quantization = self.int8_constant(index)
+        wanted = len(perm) if rank is None else rank
+        array = array.reshape((1,) * (wanted - array.ndim) + array.shape)
+        moved = np.transpose(array, perm)
+        name = self.source(index).name or ""
+        return Value(self.builder.constant(moved, name, quantization), perm)
+
+    def int8_constant(self, index: int) -> tuple[Array, Quantization]:
+        """A per-tensor int8 constant: the model's own integers, or one number made exact."""
+        found = int8_constant(self.context.plan, self.source(index))
+        if isinstance(found, str):
+            raise self.refuse(found, "Quantize the constant per tensor to int8.")
+        return found
+
+    # ---- result
+
+    def output_shape(self, index: int = 0) -> tuple[int, ...]:
+        """The ONNX shape of an output."""
+        return static_shape(self.node.outputs[index])
+
+    def output_dtype(self, index: int = 0) -> np.dtype[Any]:
+        """The dtype of the tensor to write."""
+        if self.int8 and self.wanted(index) is not None:
+            return INT8
+        declared = self.node.outputs[index].dtype
+        if declared is None:
+            raise self.refuse("the type of its output is unknown", "Export the model again.")
+        return np.dtype(declared.numpy())
+
+    def wanted(self, index: int = 0) -> Quantization | None:
+        """The parameters that the model prescribes for an output of an int8 call."""
+        if not self.int8:
+            return None
+        return self.context.plan.realised.get(self.context.plan.result(self.node, index))
+
+    def fused_activation(self) -> int:
+        """The schema's fused activation for what this node absorbs; then counts it as done."""
+        if self.bounds not in _FUSED:
+            return NO_ACTIVATION
+        bounds, self.bounds = self.bounds, None
+        wanted = self.wanted()
+        if wanted is not None:
+            low, high = wanted.real_range
+            half = float(wanted.scale[0]) / 2
+            if bounds[0] <= low + half and bounds[1] >= high - half:
+                return NO_ACTIVATION  # saturation of the int8 range does it
+        return _FUSED[bounds]
+
+    def write(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | Value],
+        perm: Perm,
+        *,
+        quantization: Quantization | None = None,
+        shape: Sequence[int] | None = None,
+        version: int | None = None,
+        **options: Any,
+    ) -> Value:
+        """Append an operator with the node's first output as its result, not yet finished.
+
+        `quantization` is what the kernel prescribes (by default what the model does); `shape` the
+        ONNX shape (that of the output by default).
+        """
+        onnx_shape = self.output_shape() if shape is None else shape
+        tensor = self.builder.add(
+            kind,
+            inputs,
+            [onnx_shape[axis] for axis in perm],
+            self.output_dtype(),
+            self.wanted() if quantization is None and self.int8 else quantization,
+            version=version,
+            **options,
+        )
+        return Value(tensor, perm)
+
+    def write_like(
+        self, kind: str, inputs: Sequence[Tensor | Value], source: Value, perm: Perm, **options: Any
+    ) -> Value:
+        """`write` for a kernel that moves data: dtype and parameters stay those of `source`."""
+        dims = self.output_shape()
+        shape = [dims[axis] for axis in perm]
+        out = self.builder.add(kind, inputs, shape, source.dtype, source.quantization, **options)
+        return Value(out, perm)
+
+    def finish(self, value: Value, index: int = 0) -> None:
+        """Bring the result to its prescribed parameters and bounds, and publish it."""
+        plan = self.context.plan
+        target = plan.result(self.node, index)
+        wanted = self.wanted(index)
+        if wanted is not None:
+            value = self.builder.quantize(value, wanted)
+        if index == 0 and self.bounds is not None:
+            value = self.builder.clamp(value, self.bounds)
+        if not value.tensor.name and value.tensor.data is None:
+            value.tensor.name = target.name or ""
+        self.context.values[target] = value
+        if wanted is not None:
+            for use in target.uses():
+                self.context.values[use.node.outputs[0]] = value
+
+    # ---- remarks
+
+    def refuse(self, why: str, remedy: str) -> UnsupportedOperator:
+        """The error to raise when TFLite cannot express the node."""
+        return UnsupportedOperator(
+            node_label(self.node), self.op_type, target="android", why=why, remedy=remedy
+        )
+
+    def note(self, rule: str, message: str, remedy: str = "") -> None:
+        """An `info` finding about this node."""
+        label = node_label(self.node)
+        self.context.findings.append(Finding(f"android/{rule}", "info", message, label, remedy))
+
+
+def int8_constant(plan: QdqPlan, source: ir.Value) -> tuple[Array, Quantization] | str:
+    """A constant as int8 with per-tensor parameters, or why that is not possible.
+
+    A float constant that holds a single number is exact with 127 steps of `|number| / 127`.
+    """
+    stored = plan.quantized_constant(source)
+    if stored is not None:
+        integers, quantization = stored
+        if not quantization.per_tensor:
+            return f"constant '{source.name}' has one scale per channel"
+        zero = int(quantization.zero_point)
+        if integers.dtype == np.uint8:
+            integers, zero = (integers.astype(np.int16) - 128).astype(np.int8), zero - 128
+        if integers.dtype != np.int8:
+            return f"constant '{source.name}' is stored as {integers.dtype}"
+        return integers, Quantization.per_tensor(float(quantization.scale), zero)
+    array = plan.constant(source)
+    if array is None or array.dtype != np.float32 or not array.size:
+        return f"input '{source.name}' is not quantized"
+    number = float(array.flat[0])
+    if not (array == array.flat[0]).all() or not np.isfinite(number):
+        return f"constant '{source.name}' is not quantized"
+    scale = abs(number) / 127 if number else 1.0
+    integers = np.full(array.shape, round(number / scale), np.int8)
+    return integers, Quantization.per_tensor(scale, 0)

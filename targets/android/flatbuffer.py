@@ -1,0 +1,216 @@
+"""A TFLite graph as FlatBuffer bytes (schema version 3, file identifier `TFL3`).
+
+Layout of what is written:
+  buffers    0 is empty, as the schema asks; then one per distinct constant content, in order of
+             first use; then one per metadata entry. Data starts at a multiple of 16 bytes.
+  tensors    graph inputs, then in order of first use; names are unique.
+  signature  `serving_default`, with the ONNX names of inputs and outputs.
+The same graph gives the same bytes: nothing depends on time, hashing or identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from edgewise.targets.android.kinds import KINDS
+from edgewise.targets.android.model import Graph, Operator, Quantization, Tensor
+
+IDENTIFIER = b"TFL3"
+DESCRIPTION = b"Edgewise"
+SIGNATURE_KEY = b"serving_default"
+BUFFER_ALIGNMENT = 16
+
+TENSOR_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.float16): schema.TensorType.FLOAT16,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int64): schema.TensorType.INT64,
+    np.dtype(np.uint32): schema.TensorType.UINT32,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
+}
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+    """The Python library ignores `force_align: 16` of Buffer.data; this aligns byte vectors."""
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:
+        if x.dtype != np.uint8:
+            return int(super().CreateNumpyVector(x))
+        self.StartVector(1, x.nbytes, BUFFER_ALIGNMENT)
+        end = self.Head()
+        start = int(end) - x.nbytes
+        self.head = start
+        self.Bytes[start:end] = x.tobytes()
+        self.vectorNumElems = x.size
+        return int(self.EndVector())
+
+
+def serialize(graph: Graph, metadata: Mapping[str, bytes] | None = None) -> bytes:
+    """The complete file; `metadata` adds named buffers to the model's metadata table."""
+    assign_names(graph)
+    tensors = graph.tensors()
+    index = {tensor: position for position, tensor in enumerate(tensors)}
+    model = schema.ModelT()
+    model.version = 3
+    model.description = DESCRIPTION
+    model.buffers = [schema.BufferT()]
+    subgraph = schema.SubGraphT()
+    subgraph.name = b"main"
+    subgraph.tensors = _tensors(tensors, model.buffers)
+    model.operatorCodes, subgraph.operators = _operators(graph.operators, index)
+    subgraph.inputs = np.array([index[t] for t in graph.inputs], np.int32)
+    subgraph.outputs = np.array([index[t] for t in graph.outputs], np.int32)
+    model.subgraphs = [subgraph]
+    model.signatureDefs = [_signature(graph, index)]
+    model.metadata = [
+        _metadata_entry(name, content, model.buffers) for name, content in (metadata or {}).items()
+    ]
+    builder = _AlignedBuilder(1024)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def assign_names(graph: Graph) -> None:
+    """Give every tensor its final, unique name (some runtimes look constants up by name)."""
+    tensors = graph.tensors()
+    for tensor, name in zip(tensors, _unique_names(graph, tensors), strict=True):
+        tensor.name = name
+
+
+def _unique_names(graph: Graph, tensors: list[Tensor]) -> list[str]:
+    wishes = dict.fromkeys(tensors, "")
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            wishes[tensor] = wishes[tensor] or f"{operator.origin}/constant"
+        for tensor in operator.outputs:
+            wishes[tensor] = wishes[tensor] or f"{operator.origin}/{operator.kind.lower()}"
+    taken = {tensor.name for tensor in tensors if tensor.name}
+    seen: set[str] = set()
+    names = []
+    for tensor in tensors:
+        base = name = tensor.name or wishes[tensor] or "tensor"
+        count = 0
+        while name in seen or (name in taken and name != tensor.name):
+            count += 1
+            name = f"{base}.{count}"
+        seen.add(name)
+        names.append(name)
+    return names
+
+
+def _tensors(tensors: list[Tensor], buffers: list[Any]) -> list[Any]:
+    stored: dict[bytes, int] = {}
+    return [_tensor(tensor, buffers, stored) for tensor in tensors]
+
+
+def _tensor(tensor: Tensor, buffers: list[Any], stored: dict[bytes, int]) -> Any:
+    table = schema.TensorT()
+    table.name = tensor.name.encode()
+    table.shape = np.array(tensor.shape, np.int32)
+    table.hasRank = True
+    table.type = TENSOR_TYPES[tensor.dtype]
+    table.buffer = 0
+    if tensor.data is not None:
+        content = np.ascontiguousarray(tensor.data).tobytes()
+        if content not in stored:
+            stored[content] = _append_buffer(buffers, content)
+        table.buffer = stored[content]
+    if tensor.quantization is not None:
+        table.quantization = _quantization(tensor.quantization)
+    return table
+
+
+def _append_buffer(buffers: list[Any], content: bytes) -> int:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    buffers.append(buffer)
+    return len(buffers) - 1
+
+
+def _quantization(quantization: Quantization) -> Any:
+    table = schema.QuantizationParametersT()
+    table.scale = quantization.scale
+    table.zeroPoint = quantization.zero_point
+    table.quantizedDimension = quantization.axis
+    return table
+
+
+def _operators(
+    operators: list[Operator], index: Mapping[Tensor, int]
+) -> tuple[list[Any], list[Any]]:
+    codes: dict[tuple[str, int], int] = {}
+    code_tables: list[Any] = []
+    tables: list[Any] = []
+    for operator in operators:
+        key = (operator.kind, operator.version)
+        if key not in codes:
+            codes[key] = len(code_tables)
+            code_tables.append(_operator_code(*key))
+        table = schema.OperatorT()
+        table.opcodeIndex = codes[key]
+        table.inputs = np.array([index[t] for t in operator.inputs], np.int32)
+        table.outputs = np.array([index[t] for t in operator.outputs], np.int32)
+        _set_options(table, operator)
+        tables.append(table)
+    return code_tables, tables
+
+
+def _operator_code(kind: str, version: int) -> Any:
+    number = getattr(schema.BuiltinOperator, kind)
+    table = schema.OperatorCodeT()
+    table.builtinCode = number
+    table.deprecatedBuiltinCode = min(number, 127)  # the byte that readers before 2020 look at
+    table.version = version
+    return table
+
+
+def _set_options(table: Any, operator: Operator) -> None:
+    name = KINDS[operator.kind].options
+    if name is None:
+        return
+    options = getattr(schema, f"{name}T")()
+    for field, value in operator.options.items():
+        if not hasattr(options, field):
+            raise AttributeError(f"{name} has no field {field}")
+        setattr(options, field, value)
+    types = schema.BuiltinOptions
+    if hasattr(types, name):
+        table.builtinOptionsType = getattr(types, name)
+        table.builtinOptions = options
+    else:
+        table.builtinOptions2Type = getattr(schema.BuiltinOptions2, name)
+        table.builtinOptions2 = options
+
+
+def _signature(graph: Graph, index: Mapping[Tensor, int]) -> Any:
+    def entries(names: list[str], tensors: list[Tensor]) -> list[Any]:
+        tables = []
+        for name, tensor in zip(names, tensors, strict=True):
+            entry = schema.TensorMapT()
+            entry.name = name.encode()
+            entry.tensorIndex = index[tensor]
+            tables.append(entry)
+        return tables
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE_KEY
+    signature.subgraphIndex = 0
+    signature.inputs = entries(graph.input_names, graph.inputs)
+    signature.outputs = entries(graph.output_names, graph.outputs)
+    return signature
+
+
+def _metadata_entry(name: str, content: bytes, buffers: list[Any]) -> Any:
+    entry = schema.MetadataT()
+    entry.name = name.encode()
+    entry.buffer = _append_buffer(buffers, content)
+    return entry

@@ -1,0 +1,188 @@
+"""A prepared ONNX model (float or QDQ) as a TFLite graph: the walk over the nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgewise.errors import ModelError, UnsupportedOperator
+from edgewise.findings import Finding
+from edgewise.graph import consumers, node_label, static_shape
+from edgewise.targets.android.boundary import add_input, add_output
+from edgewise.targets.android.call import Call, Context
+from edgewise.targets.android.layout import Value, identity
+from edgewise.targets.android.model import Graph, Tensor
+from edgewise.targets.android.ops.table import LOWERINGS, Lowering
+from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
+from edgewise.targets.base import TensorSignature
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """The finished graph, both ends of it, remarks, and the nodes that could not be expressed.
+
+    With `refusals` the graph is incomplete and must not be written.
+    """
+
+    graph: Graph
+    inputs: tuple[TensorSignature, ...]
+    outputs: tuple[TensorSignature, ...]
+    findings: tuple[Finding, ...]
+    refusals: tuple[UnsupportedOperator, ...]
+
+
+def lower(model: ir.Model, *, float_io: bool = False) -> Lowered:
+    """Lower every node of a prepared model; all refusals are gathered, none is raised.
+
+    Args:
+        model: from `edgewise.graph.prepare`, shapes static.
+        float_io: keep float32 at both ends where the graph could take int8.
+
+    Raises:
+        ModelError: a shape is not static, or a dtype does not exist in TFLite.
+    """
+    plan = QdqPlan(model.graph)
+    context = Context(plan)
+    refusals = list(plan.refusals)
+    inputs = [
+        add_input(context, value, float_io=float_io)
+        for value in model.graph.inputs
+        if value.name not in model.graph.initializers
+    ]
+    for node in model.graph:
+        try:
+            _lower_node(context, node)
+        except UnsupportedOperator as refusal:
+            refusals.append(refusal)
+            _stand_in(context, node)
+    outputs = [add_output(context, value, float_io=float_io) for value in model.graph.outputs]
+    context.builder.graph.remove_dead()
+    return Lowered(
+        context.builder.graph,
+        tuple(inputs),
+        tuple(outputs),
+        tuple(context.findings),
+        tuple(refusals),
+    )
+
+
+def _lower_node(context: Context, node: ir.Node) -> None:
+    plan = context.plan
+    if node in plan.absorbed:
+        return
+    if all(plan.constant(value) is not None for value in node.outputs):
+        return
+    if node.op_type == DEQUANTIZE:
+        _lower_dequantize(context, node)
+        return
+    if node.op_type == QUANTIZE:
+        _lower_quantize(context, node)
+        return
+    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if lowering is None:
+        raise Call(context, node, False).refuse(*_why_unknown(node))
+    obstacle = _int8_obstacle(context, node, lowering)
+    if obstacle is not None and plan.parameters and _computes_on_floats(plan, node):
+        context.findings.append(
+            Finding(
+                "android/float-island",
+                "warning",
+                f"{node.op_type} runs in float32: {obstacle}",
+                node_label(node),
+                "It costs speed, not accuracy; replace or quantize the operator to avoid it.",
+            )
+        )
+    lowering.lower(Call(context, node, obstacle is None))
+
+
+def _why_unknown(node: ir.Node) -> tuple[str, str]:
+    if node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
+        return (
+            "it belongs to the operator-oriented (QOperator) form of a quantized model",
+            "Quantize to the QDQ format.",
+        )
+    if node.domain not in ("", "ai.onnx"):
+        return f"it belongs to the domain '{node.domain}'", "Use operators of the ONNX standard."
+    return (
+        "there is no TFLite form for it in Edgewise",
+        "Replace it in the model, or leave that part out of the exported graph.",
+    )
+
+
+def _lower_quantize(context: Context, node: ir.Node) -> None:
+    plan = context.plan
+    output, source = node.outputs[0], node.inputs[0]
+    if output in context.values:
+        return
+    if output not in plan.parameters or source is None:  # the plan has refused the node
+        _stand_in(context, node)
+        return
+    context.builder.origin = node_label(node)
+    stored = plan.stored.get(source)
+    value = context.values[source if stored is None else stored]
+    context.values[output] = context.builder.quantize(value, plan.parameters[output])
+
+
+def _lower_dequantize(context: Context, node: ir.Node) -> None:
+    """Nothing is written: readers take the tensor that the node reads."""
+    stored = context.plan.stored.get(node.outputs[0])
+    if stored is None:  # the plan has refused the node
+        _stand_in(context, node)
+        return
+    found = context.values[stored].quantization
+    if not context.plan.parameters[stored].same_as(found):
+        raise Call(context, node, False).refuse(
+            "it reads with another scale or zero point than the tensor was written with",
+            "Quantize the model again.",
+        )
+
+
+def _int8_obstacle(context: Context, node: ir.Node, lowering: Lowering) -> str | None:
+    """Why the node cannot run on integers; None when it can."""
+    plan = context.plan
+    data = _float_inputs(plan, node)
+    if not data:
+        return "it has no quantized input"
+    if lowering.int8 is None:
+        return "TFLite has no matching int8 kernel for it"
+    for value in data:
+        if value not in plan.stored:
+            return f"its input '{value.name}' is not quantized"
+    for index, output in enumerate(node.outputs):
+        if output.dtype != ir.DataType.FLOAT or not (output.uses() or output.is_graph_output()):
+            continue
+        if plan.result(node, index) not in plan.realised:
+            return f"its output '{output.name}' is not quantized"
+    return lowering.int8(Call(context, node, True))
+
+
+def _float_inputs(plan: QdqPlan, node: ir.Node) -> list[ir.Value]:
+    return [
+        value
+        for value in node.inputs
+        if value is not None
+        and plan.constant(value) is None
+        and (value in plan.stored or value.dtype == ir.DataType.FLOAT)
+    ]
+
+
+def _computes_on_floats(plan: QdqPlan, node: ir.Node) -> bool:
+    return bool(_float_inputs(plan, node))
+
+
+def _stand_in(context: Context, node: ir.Node) -> None:
+    """Placeholders for the results of a refused node, so that the walk finds later ones too."""
+    for index, output in enumerate(node.outputs):
+        target = context.plan.result(node, index)
+        try:
+            shape = static_shape(output)
+        except ModelError:
+            shape = ()
+        dtype = (output.dtype or ir.DataType.FLOAT).numpy()
+        value = Value(Tensor(shape, dtype), identity(len(shape)))
+        context.values[target] = value
+        quantization = context.plan.realised.get(target)
+        if quantization is not None:
+            for reader in consumers(target):
+                context.values[reader.outputs[0]] = value

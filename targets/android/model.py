@@ -1,0 +1,139 @@
+"""A TFLite graph in memory, before it is written: tensors, operators, quantization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewise.targets.android.kinds import KINDS
+
+Array = npt.NDArray[Any]
+
+INT8_MIN, INT8_MAX = -128, 127
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantization:
+    """`real = (quantized - zero_point) * scale`, per tensor or along `axis`.
+
+    `scale` is float32 and `zero_point` int64, both of shape (1,) or (channels,).
+    """
+
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int64]
+    axis: int = 0
+
+    @classmethod
+    def per_tensor(cls, scale: float | np.float32, zero_point: int) -> Quantization:
+        return cls(np.array([scale], np.float32), np.array([zero_point], np.int64))
+
+    @classmethod
+    def symmetric(cls, scale: Array, axis: int = 0) -> Quantization:
+        """Zero points 0; `scale` is a scalar or a vector along `axis`."""
+        flat = np.atleast_1d(np.asarray(scale, np.float32))
+        return cls(flat, np.zeros(flat.shape, np.int64), axis if flat.size > 1 else 0)
+
+    @property
+    def is_per_tensor(self) -> bool:
+        return self.scale.size == 1
+
+    @property
+    def real_range(self) -> tuple[float, float]:
+        """The smallest and the largest value that an int8 tensor of these parameters holds."""
+        scale, zero = float(self.scale[0]), int(self.zero_point[0])
+        return (INT8_MIN - zero) * scale, (INT8_MAX - zero) * scale
+
+    def same_as(self, other: Quantization | None) -> bool:
+        """Exactly the same mapping, bit by bit."""
+        return (
+            other is not None
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+            and (self.is_per_tensor or self.axis == other.axis)
+        )
+
+    def quantize(self, real: npt.ArrayLike) -> npt.NDArray[np.int8]:
+        """Per tensor, as ONNX QuantizeLinear: divide in float32, half to even, saturate."""
+        steps = np.rint(np.asarray(real, np.float32) / self.scale[0]) + self.zero_point[0]
+        quantized: npt.NDArray[np.int8] = np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
+        return quantized
+
+
+@dataclass(slots=True, eq=False)
+class Tensor:
+    """`shape` is the physical one; a constant has `data` of that shape and dtype.
+
+    `name` stays empty until something gives it a meaning; the writer makes names unique.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    quantization: Quantization | None = None
+    data: Array | None = None
+    name: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Operator:
+    """One TFLite operator; `origin` is the label of the ONNX node that it comes from."""
+
+    kind: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+    origin: str = ""
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether an integer kernel runs: a computed input or output is quantized."""
+        tensors = [*self.inputs, *self.outputs]
+        return any(t.quantization is not None and t.dtype == np.int8 for t in tensors)
+
+
+@dataclass(slots=True, eq=False)
+class Graph:
+    """Operators in execution order, with the tensors at both ends and their public names."""
+
+    operators: list[Operator] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    input_names: list[str] = field(default_factory=list)
+    output_names: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: str,
+        inputs: list[Tensor],
+        outputs: list[Tensor],
+        origin: str,
+        version: int | None,
+        options: dict[str, Any],
+    ) -> Operator:
+        """Append an operator; without `version`, the lowest one that knows its dtypes."""
+        operator = Operator(kind, tuple(inputs), tuple(outputs), options, 1, origin)
+        default = KINDS[kind].int8_version if operator.is_int8 else KINDS[kind].version
+        operator.version = default if version is None else version
+        self.operators.append(operator)
+        return operator
+
+    def remove_dead(self) -> None:
+        """Drop operators whose outputs nothing needs."""
+        needed = set(self.outputs)
+        kept: list[Operator] = []
+        for operator in reversed(self.operators):
+            if any(output in needed for output in operator.outputs):
+                kept.append(operator)
+                needed.update(operator.inputs)
+        self.operators = kept[::-1]
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor in use: graph inputs first, then in order of first use."""
+        found = dict.fromkeys(self.inputs)
+        for operator in self.operators:
+            found.update(dict.fromkeys([*operator.inputs, *operator.outputs]))
+        found.update(dict.fromkeys(self.outputs))
+        return list(found)

@@ -1,0 +1,260 @@
+"""Activations, and functions of one element.
+
+1. Relu, Clip with constant bounds   bounds, which the producer absorbs where it can (see qdq);
+                                     alone: a QUANTIZE if scales differ, then a clamp if needed
+2. kernels of the same meaning       ABS, ELU, EXP, GELU, HARD_SWISH, LEAKY_RELU, PRELU, ...
+3. fixed output range                LOGISTIC, TANH; a QUANTIZE follows where the model differs
+4. HardSigmoid                       alpha * clip(x + beta / alpha, 0, 1 / alpha); in int8 the
+                                     clip is the saturation of the intermediate tensor
+5. compositions                      Softplus, Softsign, Mish, Selu, Celu, ThresholdedRelu, Erf
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgewise.targets.android.builder import INT8
+from edgewise.targets.android.call import NO_ACTIVATION, Call
+from edgewise.targets.android.kinds import FIXED_OUTPUTS
+from edgewise.targets.android.layout import Value
+from edgewise.targets.android.model import Quantization, Tensor
+from edgewise.targets.android.ops.elementwise import ADD_LIMITS, MUL_LIMITS, inside
+
+#: ONNX operator -> TFLite operator of the same meaning
+UNARY_KINDS = {
+    "Abs": "ABS",
+    "Ceil": "CEIL",
+    "Cos": "COS",
+    "Elu": "ELU",
+    "Exp": "EXP",
+    "Floor": "FLOOR",
+    "Gelu": "GELU",
+    "HardSwish": "HARD_SWISH",
+    "LeakyRelu": "LEAKY_RELU",
+    "Log": "LOG",
+    "Neg": "NEG",
+    "Not": "LOGICAL_NOT",
+    "Round": "ROUND",
+    "Sigmoid": "LOGISTIC",
+    "Sign": "SIGN",
+    "Sin": "SIN",
+    "Sqrt": "SQRT",
+    "Tanh": "TANH",
+}
+
+
+def no_obstacle(call: Call) -> str | None:
+    """For operators whose int8 kernel takes any parameters."""
+    return None
+
+
+def bounds_obstacle(call: Call) -> str | None:
+    if call.context.plan.bounds_of(call.node) is None:
+        return "its bounds are computed"
+    return None
+
+
+def lower_bounds(call: Call) -> None:
+    """Case 1."""
+    bounds = call.context.plan.bounds_of(call.node)
+    if bounds is None:
+        _lower_computed_clip(call)
+        return
+    value = call.operand(0)
+    wanted = call.wanted()
+    if wanted is not None:
+        value = call.builder.quantize(value, wanted)
+    call.finish(call.builder.clamp(value, bounds))
+
+
+def _lower_computed_clip(call: Call) -> None:
+    value = call.operand(0)
+    for index, kind in ((1, "MAXIMUM"), (2, "MINIMUM")):
+        if call.has(index):
+            limit = call.operand(index)
+            value = call.builder.like(kind, [value, limit], value)
+    call.finish(value)
+
+
+def lower_unary(call: Call) -> None:
+    """Cases 2 and 3."""
+    kind = UNARY_KINDS[call.op_type]
+    x = call.operand(0)
+    options: dict[str, Any] = {}
+    if kind == "LEAKY_RELU":
+        options["alpha"] = float(call.attribute("alpha", 0.01))
+    elif kind == "GELU":
+        options["approximate"] = call.attribute("approximate", "none") == "tanh"
+    elif kind == "ELU" and call.attribute("alpha", 1.0) != 1.0:
+        _lower_scaled_elu(call, x)
+        return
+    fixed = FIXED_OUTPUTS.get(kind) if call.int8 else None
+    quantization = None if fixed is None else Quantization.per_tensor(*fixed)
+    call.finish(call.write(kind, [x], x.perm, quantization=quantization, **options))
+
+
+def elu_obstacle(call: Call) -> str | None:
+    return None if call.attribute("alpha", 1.0) == 1.0 else "TFLite's int8 ELU has alpha 1"
+
+
+def hard_sigmoid_obstacle(call: Call) -> str | None:
+    """The two steps must lie inside the ratios that ADD and MUL take."""
+    source, wanted = call.operand(0).quantization, call.wanted()
+    if source is None or wanted is None or float(call.attribute("alpha", 0.2)) <= 0:
+        return "its alpha is not positive"
+    shift, middle, factor = _hard_sigmoid_parameters(call)
+    ratios = (source.scale[0] / middle.scale[0], shift.scale[0] / middle.scale[0])
+    if not all(inside(float(ratio), ADD_LIMITS) for ratio in ratios):
+        return "its input scale is out of range"
+    if not inside(float(middle.scale[0] * factor.scale[0] / wanted.scale[0]), MUL_LIMITS):
+        return "its output scale is out of range"
+    return None
+
+
+def _hard_sigmoid_parameters(call: Call) -> tuple[Quantization, Quantization, Quantization]:
+    """Parameters of beta / alpha, of the clipped sum, and of alpha."""
+    alpha, beta = float(call.attribute("alpha", 0.2)), float(call.attribute("beta", 0.5))
+    return (
+        Quantization.per_tensor(abs(beta / alpha) / 127 or 1.0, 0),
+        Quantization.per_tensor(1 / alpha / 255, -128),
+        Quantization.per_tensor(alpha / 127, 0),
+    )
+
+
+def lower_hard_sigmoid(call: Call) -> None:
+    """Case 4."""
+    alpha, beta = float(call.attribute("alpha", 0.2)), float(call.attribute("beta", 0.5))
+    x = call.operand(0)
+    builder = call.builder
+    if not call.int8:
+        scaled = binary(call, "MUL", x, builder.float_scalar(alpha))
+        call.finish(builder.clamp(binary(call, "ADD", scaled, builder.float_scalar(beta)), (0, 1)))
+        return
+    shift, middle, factor = _hard_sigmoid_parameters(call)
+    offset = builder.constant(shift.quantize(np.float32(beta / alpha)), quantization=shift)
+    total = builder.add(
+        "ADD", [x, offset], x.tensor.shape, INT8, middle, fusedActivationFunction=NO_ACTIVATION
+    )
+    slope = builder.constant(factor.quantize(np.float32(alpha)), quantization=factor)
+    call.finish(call.write("MUL", [total, slope], x.perm, fusedActivationFunction=NO_ACTIVATION))
+
+
+def binary(call: Call, kind: str, x: Value, other: Value | Tensor) -> Value:
+    """A float operator of `x` and something that broadcasts to it."""
+    return call.builder.like(kind, [x, other], x, fusedActivationFunction=NO_ACTIVATION)
+
+
+def chain(call: Call, x: Value, kinds: Sequence[str]) -> Value:
+    """Float functions of one element, applied in turn."""
+    for kind in kinds:
+        x = call.builder.like(kind, [x], x)
+    return x
+
+
+def prelu_obstacle(call: Call) -> str | None:
+    stored = call.quantized_constant(1)
+    if stored is None or not stored[1].per_tensor:
+        return "its slopes are not quantized per tensor"
+    return None
+
+
+def lower_prelu(call: Call) -> None:
+    x = call.operand(0)
+    if call.constant(1) is not None:
+        slope = call.constant_operand(1, x.perm, x.rank)
+    else:
+        slope = call.builder.reorder(call.builder.with_rank(call.operand(1), x.rank), x.perm)
+    if slope.shape[0] == 1 and x.rank > 1:  # the kernel wants no batch axis
+        inner = call.builder.reshape(slope.tensor, slope.tensor.shape[1:])
+        call.finish(call.write("PRELU", [x, inner], x.perm))
+        return
+    call.finish(call.write("PRELU", [x, slope], x.perm))
+
+
+def _lower_scaled_elu(call: Call, x: Value) -> None:
+    """Elu with an alpha: max(x, 0) + alpha * (exp(min(x, 0)) - 1)."""
+    call.finish(_elu(call, x, float(call.attribute("alpha", 1.0)), 1.0, 1.0))
+
+
+def lower_selu(call: Call) -> None:
+    alpha = float(call.attribute("alpha", 1.67326319217681884765625))
+    gamma = float(call.attribute("gamma", 1.05070102214813232421875))
+    call.finish(_elu(call, call.operand(0), alpha * gamma, 1.0, gamma))
+
+
+def lower_celu(call: Call) -> None:
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))"""
+    alpha = float(call.attribute("alpha", 1.0))
+    call.finish(_elu(call, call.operand(0), alpha, 1.0 / alpha, 1.0))
+
+
+def _elu(call: Call, x: Value, alpha: float, inner: float, gamma: float) -> Value:
+    """gamma * max(x, 0) + alpha * (exp(inner * min(x, 0)) - 1)"""
+    builder = call.builder
+    number = builder.float_scalar
+    positive = binary(call, "MUL", builder.like("RELU", [x], x), number(gamma))
+    negative = builder.like("MINIMUM", [x, number(0.0)], x)
+    curve = chain(call, binary(call, "MUL", negative, number(inner)), ["EXP"])
+    bent = binary(call, "MUL", binary(call, "SUB", curve, number(1.0)), number(alpha))
+    return binary(call, "ADD", positive, bent)
+
+
+def lower_softplus(call: Call) -> None:
+    call.finish(_softplus(call, call.operand(0)))
+
+
+def _softplus(call: Call, x: Value) -> Value:
+    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    fall = chain(call, x, ["ABS", "NEG", "EXP"])
+    bend = chain(call, binary(call, "ADD", fall, call.builder.float_scalar(1.0)), ["LOG"])
+    return binary(call, "ADD", call.builder.like("RELU", [x], x), bend)
+
+
+def lower_mish(call: Call) -> None:
+    x = call.operand(0)
+    call.finish(binary(call, "MUL", x, chain(call, _softplus(call, x), ["TANH"])))
+
+
+def lower_softsign(call: Call) -> None:
+    x = call.operand(0)
+    below = binary(call, "ADD", chain(call, x, ["ABS"]), call.builder.float_scalar(1.0))
+    call.finish(binary(call, "DIV", x, below))
+
+
+def lower_thresholded_relu(call: Call) -> None:
+    x = call.operand(0)
+    builder = call.builder
+    threshold = builder.float_scalar(float(call.attribute("alpha", 1.0)))
+    above = builder.add("GREATER", [x, threshold], x.tensor.shape, np.dtype(np.bool_))
+    call.finish(builder.like("SELECT_V2", [above, x, builder.float_scalar(0.0)], x))
+
+
+def lower_reciprocal(call: Call) -> None:
+    x = call.operand(0)
+    one = call.builder.float_scalar(1.0)
+    call.finish(call.builder.like("DIV", [one, x], x, fusedActivationFunction=NO_ACTIVATION))
+
+
+#: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: absolute error below 1.5e-7
+_ERF_P = 0.3275911
+_ERF_A = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+
+
+def lower_erf(call: Call) -> None:
+    """sign(x) * (1 - (a1 t + ... + a5 t^5) * exp(-x^2)) with t = 1 / (1 + p |x|)"""
+    x = call.operand(0)
+    builder = call.builder
+    number = builder.float_scalar
+    slope = binary(call, "MUL", chain(call, x, ["ABS"]), number(_ERF_P))
+    below = binary(call, "ADD", slope, number(1.0))
+    t = builder.like("DIV", [number(1.0), below], x, fusedActivationFunction=NO_ACTIVATION)
+    total = binary(call, "MUL", t, number(_ERF_A[0]))
+    for coefficient in _ERF_A[1:]:
+        total = binary(call, "MUL", binary(call, "ADD", total, number(coefficient)), t)
+    bell = chain(call, binary(call, "MUL", x, x), ["NEG", "EXP"])
+    tail = binary(call, "MUL", total, bell)
+    rest = builder.like("SUB", [number(1.0), tail], x, fusedActivationFunction=NO_ACTIVATION)
+    call.finish(binary(call, "MUL", chain(call, x, ["SIGN"]), rest))

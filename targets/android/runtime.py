@@ -1,0 +1,51 @@
+"""The LiteRT interpreter: loading a file in silence, with its own words in the error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert.interpreter import Interpreter
+
+
+class LoadFailure(Exception):
+    """LiteRT refused a model; the text says why, in LiteRT's words."""
+
+
+def load(model: bytes | Path, threads: int) -> Any:
+    """An interpreter with XNNPACK and its tensors allocated. Raises LoadFailure."""
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    with _captured_stderr() as chatter:
+        try:
+            interpreter = Interpreter(**source, num_threads=threads)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            reason = f"{error} {_last_error(chatter)}".strip()
+            raise LoadFailure(" ".join(reason.split())) from error
+    return interpreter
+
+
+def _last_error(path: Path) -> str:
+    lines = path.read_text(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), "")
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Path]:
+    """File descriptor 2 goes to a file: the runtime is C++ and prints to it on every load."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stderr"
+        sys.stderr.flush()
+        saved = os.dup(2)
+        try:
+            with path.open("wb") as file:
+                os.dup2(file.fileno(), 2)
+                yield path
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

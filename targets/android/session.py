@@ -1,0 +1,88 @@
+"""An Android artifact opened in LiteRT on this machine, with XNNPACK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgewise.errors import DataError, DeviceError
+from edgewise.targets.android.runtime import LoadFailure, load
+from edgewise.targets.base import Array, Artifact, Feeds, from_file, to_file
+
+
+class LiteRtSession:
+    """`edgewise.targets.base.Session` over a LiteRT interpreter."""
+
+    latency_reason: str | None = None
+
+    def __init__(self, artifact: Artifact, device: str = "local", threads: int = 1) -> None:
+        """Load the file and allocate its tensors.
+
+        Raises:
+            DeviceError: the device is not `local`, or LiteRT refuses the file.
+        """
+        if device != "local":
+            raise DeviceError(
+                f"the android target cannot open the device '{device}'",
+                why="LiteRT runs on this machine only",
+                remedy="Use the device 'local'.",
+            )
+        self.device, self.threads = device, threads
+        self._manifest = artifact.manifest
+        try:
+            self._interpreter: Any = load(artifact.path, threads)
+        except LoadFailure as failure:
+            raise DeviceError(
+                "LiteRT refuses the file", where=str(artifact.path), why=str(failure)
+            ) from failure
+        self._inputs = _indices(self._interpreter.get_input_details())
+        self._outputs = _indices(self._interpreter.get_output_details())
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Arrays with the hub model's names, layouts and dtypes, in and out."""
+        self.prepare(feeds)
+        self.invoke()
+        results = {}
+        for tensor in self._manifest.outputs:
+            array = self._open().get_tensor(self._outputs[tensor.file_name])
+            results[tensor.name] = from_file(array, tensor)
+        return results
+
+    def prepare(self, feeds: Feeds) -> None:
+        """Bring the inputs to the file's layout and dtype and copy them in.
+
+        Raises DataError for a missing or unknown input, or a wrong shape.
+        """
+        interpreter = self._open()
+        expected = {tensor.name: tensor for tensor in self._manifest.inputs}
+        if set(feeds) != set(expected):
+            raise DataError(
+                "the inputs do not fit the model",
+                why=f"given {sorted(feeds)}, wanted {sorted(expected)}",
+            )
+        for name, tensor in expected.items():
+            if tuple(feeds[name].shape) != tuple(tensor.hub_shape):
+                raise DataError(
+                    f"input '{name}' has the shape {tuple(feeds[name].shape)}",
+                    why=f"the artifact was built for {tuple(tensor.hub_shape)}",
+                )
+            interpreter.set_tensor(self._inputs[tensor.file_name], to_file(feeds[name], tensor))
+
+    def invoke(self) -> None:
+        """Run the prepared inputs. Raises DeviceError when a kernel fails."""
+        try:
+            self._open().invoke()
+        except (RuntimeError, ValueError) as error:
+            raise DeviceError("LiteRT failed to run the model", why=str(error)) from error
+
+    def close(self) -> None:
+        """Free the interpreter; the session cannot be used afterwards."""
+        self._interpreter = None
+
+    def _open(self) -> Any:
+        if self._interpreter is None:
+            raise DeviceError("the session is closed", remedy="Open the artifact again.")
+        return self._interpreter
+
+
+def _indices(details: list[dict[str, Any]]) -> dict[str, int]:
+    return {detail["name"]: detail["index"] for detail in details}

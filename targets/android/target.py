@@ -1,0 +1,190 @@
+"""The android target: ONNX (float, or QDQ int8) to a `.tflite` file, and LiteRT to run it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgewise.calibration.scheme import PRECISION_ALIASES, Scheme
+from edgewise.errors import InternalError, ModelError, UnsupportedPrecision, UsageError
+from edgewise.findings import Finding
+from edgewise.graph import is_quantized_model, prepare
+from edgewise.targets.android import runtime
+from edgewise.targets.android.flatbuffer import serialize
+from edgewise.targets.android.lower import Lowered, lower
+from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
+from edgewise.targets.android.patterns import fuse_patterns
+from edgewise.targets.android.remarks import findings_of
+from edgewise.targets.android.scheme import SCHEMES
+from edgewise.targets.android.session import LiteRtSession
+from edgewise.targets.android.verify import verify
+from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.manifest import load_artifact, publish, tool_versions
+
+_IO_CHOICES = ("int8", "float")
+
+
+class AndroidTarget:
+    """`edgewise.targets.base.Target` for TFLite."""
+
+    name = "android"
+    precisions: tuple[str, ...] = ("w8a8", "fp32")
+
+    def scheme(self, precision: str) -> Scheme:
+        """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
+        found = SCHEMES.get(PRECISION_ALIASES.get(precision, precision))
+        if found is None:
+            raise UnsupportedPrecision(
+                f"the android target has no precision '{precision}'",
+                remedy=f"Use one of {', '.join(self.precisions)}.",
+            )
+        return found
+
+    def check(self, model: ir.Model) -> list[Finding]:
+        """Remarks on a float or QDQ model; every node that `emit` will refuse is an `error`.
+
+        Raises ModelError when the model cannot be prepared (a shape that is not static).
+        """
+        return list(findings_of(_lower(model, float_io=False)))
+
+    def emit(
+        self,
+        model: str | Path | ir.Model,
+        out_dir: str | Path,
+        precision: str = "fp32",
+        *,
+        options: EmitOptions | None = None,
+    ) -> Artifact:
+        """Write `<name>.tflite` and `manifest.json` into `out_dir`.
+
+        Of `options.options`, `io` is understood: `int8` (default for w8a8) or `float`, which keeps
+        float32 inputs and outputs.
+
+        Raises:
+            UnsupportedPrecision, UsageError: an unknown precision or option.
+            UnsupportedOperator, ModelError: before anything is written.
+            InternalError: the finished file breaks a rule, or LiteRT refuses it.
+        """
+        options = options or EmitOptions()
+        scheme = self.scheme(precision)
+        io = _io_option(options)
+        _check_name(options.name)
+        prepared = _prepared(model)
+        _check_precision(prepared, scheme)
+        lowered = lower(prepared, float_io=io == "float")
+        _raise_refusals(lowered)
+        verify(lowered.graph)
+        content = _content(lowered, options)
+        _try_in_runtime(content)
+        manifest = Manifest(
+            name=options.name,
+            target=self.name,
+            precision=scheme.precision,
+            inputs=_named(lowered, inputs=True),
+            outputs=_named(lowered, inputs=False),
+            files={},
+            versions=tool_versions("ai-edge-litert", "onnx", "onnx-ir"),
+            labels=tuple(options.labels),
+            preprocessing=options.preprocessing,
+            options={"io": io} if scheme.is_quantized else {},
+        )
+        artifact = publish(
+            out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)
+        )
+        return replace(artifact, findings=findings_of(lowered))
+
+    def open(
+        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+    ) -> LiteRtSession:
+        """Load the artifact from disk into LiteRT. Raises DeviceError."""
+        loaded = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
+        return LiteRtSession(loaded, device, threads)
+
+
+def _prepared(model: str | Path | ir.Model) -> ir.Model:
+    prepared = prepare(model, batch=1)
+    fuse_patterns(prepared)
+    return prepared
+
+
+def _lower(model: ir.Model, *, float_io: bool) -> Lowered:
+    return lower(_prepared(model), float_io=float_io)
+
+
+def _io_option(options: EmitOptions) -> str:
+    unknown = sorted(set(options.options) - {"io"})
+    if unknown:
+        raise UsageError(
+            f"the android target has no option '{unknown[0]}'", remedy="Its only option is 'io'."
+        )
+    io = str(options.options.get("io", "int8"))
+    if io not in _IO_CHOICES:
+        raise UsageError(
+            f"option 'io' of the android target is '{io}'",
+            remedy=f"Use one of {', '.join(_IO_CHOICES)}.",
+        )
+    return io
+
+
+def _check_name(name: str) -> None:
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UsageError(f"'{name}' cannot be a file name", remedy="Choose another model name.")
+
+
+def _check_precision(model: ir.Model, scheme: Scheme) -> None:
+    quantized = is_quantized_model(model)
+    if scheme.is_quantized and not quantized:
+        raise ModelError(
+            f"precision {scheme.precision} needs a quantized model",
+            why="the model has no QuantizeLinear or DequantizeLinear",
+            remedy="Calibrate and quantize it first, or ask for fp32.",
+        )
+    if quantized and not scheme.is_quantized:
+        raise ModelError(
+            f"precision {scheme.precision} needs a float model",
+            why="the model holds QuantizeLinear or DequantizeLinear nodes",
+            remedy="Give the float model, or ask for w8a8.",
+        )
+
+
+def _raise_refusals(lowered: Lowered) -> None:
+    if not lowered.refusals:
+        return
+    first, others = lowered.refusals[0], len(lowered.refusals) - 1
+    if others:
+        first.add_note(f"{others} more operators cannot be expressed; see check().")
+    raise first
+
+
+def _content(lowered: Lowered, options: EmitOptions) -> bytes:
+    described = bool(options.labels or options.preprocessing)
+    metadata = build_metadata(options, lowered.inputs, lowered.outputs) if described else None
+    content = serialize(lowered.graph, {METADATA_NAME: metadata} if metadata else None)
+    return append_labels(content, options.labels) if options.labels else content
+
+
+def _try_in_runtime(content: bytes) -> None:
+    try:
+        runtime.load(content, threads=1)
+    except runtime.LoadFailure as failure:
+        raise InternalError(
+            "LiteRT refuses the finished file",
+            why=str(failure),
+            remedy="Please report this with the model.",
+        ) from failure
+
+
+def _named(lowered: Lowered, *, inputs: bool) -> tuple[TensorSignature, ...]:
+    """The signatures with the names that the writer gave the tensors."""
+    signatures = lowered.inputs if inputs else lowered.outputs
+    tensors = lowered.graph.inputs if inputs else lowered.graph.outputs
+    return tuple(
+        replace(signature, file_name=tensor.name)
+        for signature, tensor in zip(signatures, tensors, strict=True)
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

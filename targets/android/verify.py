@@ -1,0 +1,137 @@
+"""Checks of a lowered graph before it is written.
+
+The runtime accepts many wrong files in silence (bytes copied between tensors of different scale, a
+bias of the wrong scale, weights quantized along the wrong axis), so every rule is checked here:
+  1. every operator reads constants, graph inputs, or what an earlier operator wrote, and each
+     tensor is written once; every output is written
+  2. shapes are static and positive, constants have the shape and dtype of their tensor
+  3. operators that move int8 data keep scale and zero point
+  4. kernels with a prescribed output range have it
+  5. int8 weights: zero point 0, values in -127..127, scales along the right axis
+  6. a bias is there, int32, with scale s_input * s_weight (float32) and zero point 0
+  7. s_input * s_weight / s_output is below 256
+  8. activations are per tensor, with a zero point that int8 or uint8 holds
+A broken rule is a defect of the lowering, never of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgewise.errors import InternalError
+from edgewise.targets.android.kinds import FIXED_OUTPUTS, SAME_SCALE_KINDS
+from edgewise.targets.android.model import Graph, Operator, Tensor
+from edgewise.targets.android.ops.weights import REQUANTIZATION_LIMIT
+
+#: kind -> (position of input, weights and bias, axis of the weights' output channels)
+_WEIGHTED: dict[str, tuple[int, int, int, int]] = {
+    "CONV_2D": (0, 1, 2, 0),
+    "DEPTHWISE_CONV_2D": (0, 1, 2, 3),
+    "FULLY_CONNECTED": (0, 1, 2, 0),
+    "TRANSPOSE_CONV": (2, 1, 3, 0),
+}
+_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+def verify(graph: Graph) -> None:
+    """Raises InternalError that names the operator, its node, and the broken rule."""
+    for operator, problem in problems(graph):
+        raise InternalError(
+            f"a lowered operator is not valid: {problem}",
+            where=f"node '{operator.origin}' ({operator.kind})" if operator else "graph",
+            remedy="Please report this with the model.",
+        )
+
+
+def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
+    """Every broken rule, in graph order."""
+    known = set(graph.inputs)
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            if tensor.data is None and tensor not in known:
+                yield operator, f"it reads '{tensor.name}' before anything writes it"
+        for tensor in operator.outputs:
+            if tensor in known or tensor.data is not None:
+                yield operator, f"it writes '{tensor.name}' again"
+            known.add(tensor)
+        for tensor in (*operator.inputs, *operator.outputs):
+            yield from ((operator, text) for text in _tensor_problems(tensor))
+        yield from ((operator, text) for text in _quantization_problems(operator))
+    for tensor in graph.outputs:
+        if tensor not in known:
+            yield None, f"output '{tensor.name}' is never written"
+
+
+def _tensor_problems(tensor: Tensor) -> Iterator[str]:
+    if any(dim < 1 for dim in tensor.shape):
+        yield f"tensor '{tensor.name}' has the shape {tensor.shape}"
+    if tensor.data is not None and (
+        tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype
+    ):
+        yield f"constant '{tensor.name}' is not of its tensor's shape and dtype"
+    quantization = tensor.quantization
+    if quantization is None or tensor.data is not None:
+        return
+    limits = _ZERO_POINTS.get(tensor.dtype.name)
+    if limits is None:
+        yield f"activation '{tensor.name}' is quantized as {tensor.dtype}"
+    elif not quantization.is_per_tensor:
+        yield f"activation '{tensor.name}' has one scale per channel"
+    elif not limits[0] <= quantization.zero_point[0] <= limits[1]:
+        yield f"zero point {quantization.zero_point[0]} of '{tensor.name}' is out of range"
+    elif not (np.isfinite(quantization.scale[0]) and quantization.scale[0] > 0):
+        yield f"scale {quantization.scale[0]} of '{tensor.name}' is not positive"
+
+
+def _quantization_problems(operator: Operator) -> Iterator[str]:
+    if not operator.is_int8:
+        return
+    if operator.kind in SAME_SCALE_KINDS:
+        yield from _same_scale_problems(operator)
+    if operator.kind in FIXED_OUTPUTS:
+        scale, zero_point = FIXED_OUTPUTS[operator.kind]
+        found = operator.outputs[0].quantization
+        if found is None or (float(found.scale[0]), int(found.zero_point[0])) != (
+            scale,
+            zero_point,
+        ):
+            yield f"its output must have scale {scale} and zero point {zero_point}"
+    if operator.kind in _WEIGHTED:
+        yield from _weight_problems(operator, *_WEIGHTED[operator.kind])
+
+
+def _same_scale_problems(operator: Operator) -> Iterator[str]:
+    out = operator.outputs[0].quantization
+    for tensor in operator.inputs:
+        if tensor.quantization is not None and not tensor.quantization.same_as(out):
+            yield f"'{tensor.name}' and the output differ in scale or zero point"
+
+
+def _weight_problems(
+    operator: Operator, source: int, weights: int, bias: int, axis: int
+) -> Iterator[str]:
+    if len(operator.inputs) <= max(source, weights, bias):
+        yield "it has no bias"
+        return
+    data, kernel, offset = (operator.inputs[i] for i in (source, weights, bias))
+    out = operator.outputs[0].quantization
+    if data.quantization is None or kernel.quantization is None or out is None:
+        yield "its input, weights and output must all be quantized"
+        return
+    scale = kernel.quantization
+    if kernel.dtype != np.int8 or kernel.data is None or kernel.data.min(initial=0) < -127:
+        yield "its weights must be int8 constants in -127..127"
+    if scale.zero_point.any():
+        yield "its weights have a zero point"
+    if not scale.is_per_tensor and (scale.axis, scale.scale.size) != (axis, kernel.shape[axis]):
+        yield f"its weights are quantized along axis {scale.axis}, not {axis}"
+    product = (data.quantization.scale * scale.scale).astype(np.float32)
+    found = offset.quantization
+    if offset.dtype != np.int32 or found is None or found.zero_point.any():
+        yield "its bias must be int32 with zero point 0"
+    elif not np.array_equal(found.scale, product):
+        yield "the scale of its bias is not that of input times weights"
+    if float(product.max() / out.scale[0]) >= REQUANTIZATION_LIMIT:
+        yield "the scale of input times weights over output is 256 or more"

@@ -1,0 +1,155 @@
+"""Small models, emitted and compared with ONNX Runtime, for every android test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from edgewise.graph import OrtSession, prepare
+from edgewise.targets.android import TARGET
+from edgewise.targets.android.lower import lower
+from edgewise.targets.android.patterns import fuse_patterns
+from edgewise.targets.base import Artifact, EmitOptions
+
+Array = np.ndarray[Any, Any]
+FLOAT_TOLERANCE = 1e-5
+
+
+def node(op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
+    return helper.make_node(
+        op_type, list(inputs), list(outputs), name=f"n_{outputs[0]}", **attributes
+    )
+
+
+def model(
+    nodes: Sequence[Any],
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Any],
+    constants: Mapping[str, Array] | None = None,
+    opset: int = 21,
+) -> ir.Model:
+    """A model whose input types come from sample arrays; output values are numpy dtypes."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [
+            helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+            for k, v in inputs.items()
+        ],
+        [
+            helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(np.dtype(t)), None)
+            for k, t in outputs.items()
+        ],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    return ir.from_proto(proto)
+
+
+def quantized(source: ir.Model, feeds: Sequence[Mapping[str, Array]], folder: Path) -> ir.Model:
+    """The model through onnxruntime's own static quantization: QDQ, S8S8, per channel."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(feeds)
+
+        def get_next(self) -> Mapping[str, Array] | None:
+            return next(self._left, None)
+
+    onnx.save(ir.to_proto(source), folder / "float.onnx")
+    quantize_static(
+        str(folder / "float.onnx"),
+        str(folder / "qdq.onnx"),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return ir.from_proto(onnx.load(folder / "qdq.onnx"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the artifact gave, what ONNX Runtime gave, and what was written."""
+
+    artifact: Artifact
+    outputs: dict[str, Array]
+    expected: dict[str, Array]
+
+    @property
+    def error(self) -> float:
+        """Largest difference over all outputs."""
+        return max(_difference(self.outputs[k], v) for k, v in self.expected.items())
+
+    @property
+    def lsb(self) -> float:
+        """Largest difference in steps of each output's scale."""
+        return max(
+            _difference(self.outputs[t.name], self.expected[t.name]) / (t.scale or 1e-12)
+            for t in self.artifact.manifest.outputs
+        )
+
+    def rules(self) -> list[str]:
+        return [finding.rule for finding in self.artifact.findings]
+
+
+def _difference(found: Array, expected: Array) -> float:
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    if not expected.size:
+        return 0.0
+    return float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
+
+
+def kinds(source: ir.Model, *, float_io: bool = False) -> list[str]:
+    """The TFLite operators that a model lowers to, in order."""
+    prepared = prepare(source, batch=1)
+    fuse_patterns(prepared)
+    lowered = lower(prepared, float_io=float_io)
+    assert not lowered.refusals
+    return [operator.kind for operator in lowered.graph.operators]
+
+
+@pytest.fixture
+def execute(tmp_path: Path) -> Callable[..., Run]:
+    """Emit a model, run it in LiteRT, and run the same model in ONNX Runtime."""
+
+    def run(
+        source: ir.Model,
+        feeds: Mapping[str, Array],
+        precision: str = "fp32",
+        *,
+        options: EmitOptions | None = None,
+    ) -> Run:
+        artifact = TARGET.emit(source, tmp_path / "out", precision, options=options)
+        session = TARGET.open(artifact)
+        outputs = session.run(feeds)
+        session.close()
+        expected = OrtSession(source, optimize="none").run(feeds)
+        return Run(artifact, outputs, expected)
+
+    return run
+
+
+@pytest.fixture
+def quantize(tmp_path: Path) -> Callable[..., ir.Model]:
+    def run(source: ir.Model, *feeds: Mapping[str, Array]) -> ir.Model:
+        return quantized(source, feeds, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
