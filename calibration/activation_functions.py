@@ -6,8 +6,9 @@ Let y = act(x), where x comes from a quantized operator, has no other reader and
    act leaves alone, because QuantizeLinear saturates. The node vanishes and x is not quantized.
    Half a step of slack covers the rounding of the zero point.
 2. Fused: the node stays, and the tensor x is not quantized, so that the kernel before it computes
-   both. For every operator in `scheme.fused_activations`; a scheme that folds takes only the
-   bounds that its kernels know, [0, inf), [0, 6] and [-1, 1].
+   both. For every operator in `scheme.fused_activations` behind one of `_FUSING`, or behind a
+   product with constant weights; a scheme that folds takes only the bounds that its kernels know,
+   [0, inf), [0, 6] and [-1, 1].
 3. Standing alone otherwise: x and y are both quantized. So it is behind operators that only move
    data or have prescribed outputs, whose output parameters are not free.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgewise.calibration.operands import inputs_of_role
 from edgewise.calibration.parameters import representable
 from edgewise.calibration.placement import Placement, moves_data
 from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
@@ -28,6 +30,8 @@ from edgewise.graph import constant
 Bounds = tuple[float, float]
 
 _FOLDABLE = frozenset({"Relu", "Clip"})
+#: operators whose kernels can apply an activation before they quantize their output
+_FUSING = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "Mul", "Sub"})
 _KERNEL_BOUNDS = frozenset({(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0)})
 
 
@@ -61,7 +65,7 @@ def plan_activations(
                 plan.folded[node.name or ""] = both
                 plan.vanished.add(source.name)
                 continue
-        if _can_fuse(node, producer, bounds, plan, scheme):
+        if _can_fuse(node, producer, bounds, scheme):
             plan.fused.add(source.name)
     return plan
 
@@ -106,11 +110,10 @@ def _can_fuse(
     node: ir.Node,
     producer: ir.Node,
     bounds: Bounds | None,
-    plan: ActivationPlan,
     scheme: Scheme,
 ) -> bool:
     if node.op_type not in scheme.fused_activations:
         return False
-    if producer.op_type in _FOLDABLE | scheme.fused_activations:
-        return False  # a kernel computes one activation
+    if producer.op_type not in _FUSING and not inputs_of_role(producer, "weight"):
+        return False
     return not scheme.fold_activations or bounds is None or bounds in _KERNEL_BOUNDS

@@ -172,3 +172,21 @@ def test_fused_activations_follow_the_scheme(net, trial, apple):
     wider = dataclasses.replace(apple, fused_activations=frozenset({"Relu", "LeakyRelu"}))
     conv = next(n for n in made.quantize(wider).graph if n.op_type == "Conv")
     assert readers(conv.outputs[0]) == ["LeakyRelu"]
+
+
+@pytest.mark.parametrize("producer", ["ReduceMean", "LeakyRelu", "MatMul"])
+def test_nothing_is_fused_behind_operators_without_that_kernel(net, trial, apple, producer):
+    n = net()
+    x = n.input("x", 1, 2, 4, 4)
+    operands = {"ReduceMean": [n.const(np.int64([2]))], "LeakyRelu": [], "MatMul": [x]}[producer]
+    inner = n.op(producer, x, *operands, name="inner")
+    model = trial(n.model(n.op("Relu", inner, name="y"))).quantize(apple)
+    node = next(node for node in model.graph if node.name == "n_inner")
+    assert readers(node.outputs[0]) == [QUANTIZE]
+
+
+def test_bounds_that_are_computed_keep_the_activation(net, trial, android):
+    n = net()
+    value = n.conv(n.input("x", 1, 2, 4, 4), 2, 4)
+    made = trial(n.model(n.op("Clip", value, n.const(np.float32(0)), n.input("top"), name="y")))
+    assert kinds(made.quantize(android)) == ["Conv", "Clip"]

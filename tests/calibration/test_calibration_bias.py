@@ -111,3 +111,15 @@ def test_one_weight_with_two_inputs_and_biases(net, trial, scheme):
         if node.op_type == "Conv":
             check(node)
     assert made.sqnr(model) > 25
+
+
+def test_weights_at_the_edge_of_float32(net, trial, scheme):
+    n = net()
+    weight = n.random.normal(0, 1, (3, 2, 1, 1)).astype(np.float32)
+    weight[1] = np.float32(1e-40)
+    x = n.input("x", 1, 2, 4, 4)
+    made = trial(n.model(n.op("Conv", x, n.const(weight), name="y")))
+    model = made.quantize(scheme)
+    found, _ = operand(node_of(model, "Conv"), 1)
+    assert found.scale.min() > 1e-4 and found.scale.max() < 0.1
+    assert made.sqnr(model) > 30
