@@ -102,3 +102,14 @@ def test_static_shape_says_what_to_do() -> None:
     prepared = graph.prepare(parse(OLD))
     with pytest.raises(ModelError, match=r"shape must be static.*--input-shape"):
         graph.static_shape(prepared.graph.inputs[0])
+
+
+def test_names_of_nodes_survive_beside_nameless_ones() -> None:
+    source = parse("""
+    <ir_version: 10, opset_import: ["": 21]>
+    g (float[2] x) => (float[2] y)
+    { a = Relu(x) b = Neg(a) y = Abs(b) }
+    """)
+    list(source.graph)[2].name = "b"
+    prepared = graph.prepare(source)
+    assert [node.name for node in prepared.graph] == ["a", "b_2", "b"]

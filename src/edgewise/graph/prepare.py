@@ -46,10 +46,24 @@ def prepare(
     _drop_identities(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.RemoveUnusedNodesPass()(model)
+    _name_nodes(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
     return model
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Give nameless nodes the name of what they compute, before any user's name could be taken."""
+    taken = {node.name for node in model.graph.all_nodes()}
+    for node in model.graph.all_nodes():
+        if not node.name:
+            stem = name = next((out.name for out in node.outputs if out.name), node.op_type)
+            count = 2
+            while name in taken:
+                name, count = f"{stem}_{count}", count + 1
+            taken.add(name)
+            node.name = name
 
 
 def _fix_input_shapes(
