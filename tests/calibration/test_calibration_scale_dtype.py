@@ -22,9 +22,7 @@ def test_next_half_upwards(scale: float) -> None:
     stored = storable_scale(scale, HALF)
     assert stored == float(np.float16(stored))
     assert stored >= scale
-    assert stored <= max(
-        scale * (1 + 2**-10), 2**-14
-    )
+    assert stored <= max(scale * (1 + 2**-10), 2**-14)
 
 
 @given(low=st.floats(-100, 0), high=st.floats(0.01, 100), symmetric=st.booleans())
