@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
-    from edgewise.cli import run
+    try:
+        from edgewise.cli import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while Python was still importing, or already leaving
+        sys.stderr.write("error: interrupted\n")
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

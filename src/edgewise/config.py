@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from edgewise.calibration.scheme import PRECISION_ALIASES
 from edgewise.targets import TARGETS
@@ -97,7 +97,9 @@ class ImageTable(Table):
         Allowed(_PIXELS_TEXT),
     ] = None
     color: Annotated[
-        Literal["rgb", "bgr", "gray"], Field(description="Channel order."), Allowed("rgb, bgr, gray")
+        Literal["rgb", "bgr", "gray"],
+        Field(description="Channel order."),
+        Allowed("rgb, bgr, gray"),
     ] = "rgb"
     mean: Annotated[
         float | Annotated[tuple[float, ...], _PER_CHANNEL],
@@ -168,7 +170,7 @@ class TargetTable(Table):
     """[targets.<name>]: the precision, and options that the target itself knows and checks."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, bool | int | float | str]
+    __pydantic_extra__: dict[str, bool | int | float | str] = Field(init=False)
 
     precision: Annotated[
         PrecisionName,
@@ -228,7 +230,7 @@ class BudgetTable(BudgetLimits):
     """[budget] for all targets, [budget.<target>] for one."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, BudgetLimits]
+    __pydantic_extra__: dict[str, BudgetLimits] = Field(init=False)
 
     def for_target(self, target: str) -> BudgetLimits:
         return self.__pydantic_extra__.get(target, BudgetLimits()).over(self)
@@ -269,6 +271,19 @@ class Project(Table):
     budget: Annotated[BudgetTable, Allowed("a table of limits")] = BudgetTable()
     output: Annotated[OutputTable, Allowed("a table")] = OutputTable()
     latency: Annotated[LatencyTable, Allowed("a table")] = LatencyTable()
+
+    #: folder of the project file, where modules are looked for beside the working directory
+    _folder: Path = PrivateAttr(default=Path())
+
+    def at(self, folder: Path) -> Project:
+        """This project, read from a file in `folder`."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     @property
     def target_tables(self) -> dict[str, TargetTable]:

@@ -1,4 +1,4 @@
-"""Pydantic's complaints as one line in the user's terms: which key, what was found, what is allowed."""
+"""Pydantic's complaints as one line in the user's terms: key, what was found, what is allowed."""
 
 from __future__ import annotations
 

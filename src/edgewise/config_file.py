@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ _PATH_KEYS: tuple[Key, ...] = (
 )
 
 
+#: flag or argument of a key, where it is not the key's own name
+_NAMES: dict[Key, str] = {("output", "dir"): "out", ("model", "input_shapes"): "input_shape"}
+
+
 @dataclass(frozen=True, slots=True)
 class Override:
     """A value that wins over the project file's; `origin` is what the user wrote (`--limit`)."""
@@ -32,6 +36,25 @@ class Override:
     key: Key
     origin: str
     value: Any
+
+
+def from_flags(values: Mapping[Key, Any]) -> list[Override]:
+    """Overrides of the command line's options, those not given (None) left out."""
+    return [
+        Override(key, f"--{_NAMES.get(key, key[-1]).replace('_', '-')}", value)
+        for key, value in values.items()
+        if value is not None
+    ]
+
+
+def from_arguments(values: Mapping[Key, Any]) -> list[Override]:
+    """Overrides of a Python call's arguments, those not given (None) left out."""
+    names: dict[Key, str] = {("model", "input_shapes"): "input_shapes"}
+    return [
+        Override(key, f"argument '{names.get(key, _NAMES.get(key, key[-1]))}'", value)
+        for key, value in values.items()
+        if value is not None
+    ]
 
 
 def load_project(
@@ -66,7 +89,7 @@ def load_project(
     except ValidationError as error:
         raise usage_error(error, origin) from None
     _refuse_misspelt_precision(project, file)
-    return project
+    return project if file is None else project.at(file.parent)
 
 
 def _read(path: Path) -> dict[str, Any]:

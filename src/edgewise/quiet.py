@@ -6,7 +6,6 @@ import faulthandler
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ def own_streams(*, show_chatter: bool = False) -> Iterator[Streams]:
     if out is sys.stdout or err is sys.stderr:  # replaced by a test or a notebook: nothing to move
         yield streams
         return
+    import tempfile
+
     with tempfile.TemporaryFile() as sink:
         saved = os.dup(1), os.dup(2)
         crash_reports = faulthandler.is_enabled()
@@ -61,9 +62,7 @@ def _duplicate(stream: TextIO, descriptor: int) -> TextIO:
     except (AttributeError, ValueError, io.UnsupportedOperation):
         return stream
     stream.flush()
-    return open(  # noqa: SIM115 - closed by own_streams
-        os.dup(descriptor), "w", encoding=stream.encoding, errors="replace", buffering=1
-    )
+    return open(os.dup(descriptor), "w", encoding=stream.encoding, errors="replace", buffering=1)
 
 
 def _close(stream: TextIO) -> None:

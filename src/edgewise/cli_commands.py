@@ -1,0 +1,168 @@
+"""What the commands do, one function each. Imported when a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgewise import stages
+from edgewise.cli_run import Terminal
+from edgewise.config import Project
+from edgewise.config_file import from_flags, load_project
+from edgewise.data import input_specs
+from edgewise.errors import BudgetMissed, UsageError
+from edgewise.graph import is_quantized_model, load
+from edgewise.pipeline import build_project, importable
+from edgewise.plan import check_paths, default_name, image_preprocessing
+from edgewise.refusals import raise_refusals
+from edgewise.report import print_results, to_json
+from edgewise.report.wording import missed_budgets
+from edgewise.targets import EmitOptions, get
+from edgewise.targets.validation import TargetResult
+
+Values = dict[tuple[str, ...], Any]
+#: read when `edgewise build` is given no source
+DEFAULT_PROJECT = Path("edgewise.toml")
+
+
+def build_command(
+    terminal: Terminal,
+    source: str | None,
+    values: Values,
+    targets: Sequence[str] | None,
+    precisions: Values,
+    *,
+    json: bool,
+) -> None:
+    """`edgewise build`. Raises BudgetMissed after the result has been told."""
+    file = _project_file(source)
+    if file is None:
+        values = {("model", "source"): source, **values}
+    project = load_project(file, from_flags({**values, **precisions}), targets=targets)
+    result = build_project(project, progress=terminal.progress)
+    if json:
+        terminal.out.write(to_json(result.report.as_dict()))
+    else:
+        print_results(
+            result.report.targets,
+            terminal.out,
+            metric=result.report.evaluation.metric,
+            remarks=result.report.findings,
+            page=result.out / "report.html",
+            verbose=terminal.verbose,
+        )
+    raise_missed(result.report.targets)
+
+
+def raise_missed(results: dict[str, TargetResult] | Any) -> None:
+    """Raises BudgetMissed naming every missed budget, or returns."""
+    if missed := missed_budgets(results):
+        raise BudgetMissed("; ".join(missed), where="budget missed")
+
+
+def _project_file(source: str | None) -> Path | None:
+    if source is None:
+        if DEFAULT_PROJECT.is_file():
+            return DEFAULT_PROJECT
+        raise UsageError(
+            "no project file and no model",
+            why=f"there is no {DEFAULT_PROJECT} in this folder",
+            remedy="Give one: edgewise build PROJECT.toml, or edgewise build MODEL.onnx.",
+        )
+    return Path(source) if source.lower().endswith(".toml") else None
+
+
+def stage_project(file: Path | None, values: Values, targets: Sequence[str] = ()) -> Project:
+    """The settings of a single stage; its model file stands in for the project's source."""
+    project = load_project(file, from_flags(values), targets=list(targets) or None)
+    check_paths(project.data)
+    return project
+
+
+def export_command(terminal: Terminal, file: Path | None, values: Values, out: Path) -> None:
+    """`edgewise export`."""
+    project = stage_project(file, values)
+    with importable(project.folder):
+        result = stages.export(
+            project.model.source,
+            input_shapes=project.model.input_shapes or None,
+            example=project.data.calibration or project.data.evaluation,
+            image=image_preprocessing(project.data.image),
+            out=out,
+            progress=terminal.progress,
+        )
+    parity = result.parity
+    told = (
+        f"within {parity.max_rel_error:.1e} of its source on {parity.inputs} inputs"
+        if parity.max_rel_error is not None
+        else f"not compared with its source: {parity.reason}"
+    )
+    terminal.out.write(f"hub model: {out} ({told})\n")
+
+
+def calibrate_command(terminal: Terminal, file: Path | None, values: Values, out: Path) -> None:
+    """`edgewise calibrate`."""
+    project = stage_project(file, values)
+    if project.data.calibration is None:
+        raise UsageError("calibration data is missing", remedy="Give --calibration.")
+    with importable(project.folder):
+        statistics = stages.calibrate(
+            project.model.source,
+            project.data.calibration,
+            image=image_preprocessing(project.data.image),
+            limit=project.data.limit,
+            out=out,
+            progress=terminal.progress,
+        )
+    terminal.out.write(f"statistics: {out} ({statistics.samples} samples)\n")
+
+
+def quantize_command(
+    terminal: Terminal,
+    file: Path | None,
+    values: Values,
+    statistics: Path,
+    target: str,
+    out: Path | None,
+) -> None:
+    """`edgewise quantize`."""
+    project = stage_project(file, values, [target])
+    path = out or Path(stages.qdq_name(target))
+    terminal.progress.step(f"quantize {target}")
+    stages.quantize(
+        project.model.source,
+        statistics,
+        target=target,
+        precision=project.targets[target].precision,
+        method=project.calibration.method,
+        percentile=project.calibration.percentile,
+        out=path,
+    )
+    terminal.out.write(f"QDQ model: {path}\n")
+
+
+def emit_command(
+    terminal: Terminal, file: Path | None, values: Values, target: str, out: Path | None
+) -> None:
+    """`edgewise emit`."""
+    project = stage_project(file, values, [target])
+    table = project.targets[target]
+    model = load(project.model.source)
+    given = table.model_fields_set & {"precision"}
+    precision = table.precision if given or is_quantized_model(model) else "fp32"
+    backend = get(target)
+    raise_refusals({target: backend.check(model)}, {target: model})
+    terminal.progress.step(f"emit {target}")
+    image, inputs = image_preprocessing(project.data.image), input_specs(model)
+    artifact = backend.emit(
+        model,
+        out or Path(target),
+        precision,
+        options=EmitOptions(
+            name=project.model.name or default_name(project.model.source),
+            preprocessing=image.for_input(inputs[0]).as_dict() if image and inputs else None,
+            options=table.options,
+        ),
+    )
+    terminal.out.write(f"artifact: {artifact.path} ({artifact.size_bytes} bytes)\n")

@@ -1,0 +1,98 @@
+"""The options that several commands share, each with its one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_DATA = "a folder of pictures, a labels CSV, an .npz, or package.module:function"
+
+Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project", "-p", metavar="FILE", help="Project file to take settings from; flags win."
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every step in detail.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="Where to write.")]
+
+Calibration = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help=f"Data to choose scales from, labels not needed: {_DATA}."),
+]
+Evaluation = Annotated[
+    str | None, typer.Option(metavar="DATA", help=f"Labelled data to measure accuracy on: {_DATA}.")
+]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="top1 (default), top5, mse, spearman, map50, map, package.module:function, or none.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", help="Use at most this many samples of each source.")
+]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape", metavar="NAME=SHAPE", help="name=1,3,224,224; repeat for several inputs."
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="minmax (default) or percentile: how ranges are chosen."),
+]
+Percentile = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Share of values kept by method percentile, in percent."),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="Threads while latency is measured.")
+]
+
+Resize = Annotated[
+    str | None,
+    typer.Option(metavar="PIXELS", help="Pixels of the pictures' shorter side, or height,width."),
+]
+Crop = Annotated[
+    str | None, typer.Option(metavar="PIXELS", help="Pixels of the centre crop, or height,width.")
+]
+Color = Annotated[str | None, typer.Option(metavar="ORDER", help="rgb (default), bgr or gray.")]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS", help="Subtracted from pixels of 0..255: one number or one a channel."
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS", help="Divided by, on the same scale: one number or one a channel."
+    ),
+]
+Layout = Annotated[str | None, typer.Option(metavar="NAME", help="auto (default), nchw or nhwc.")]
+
+AccuracyDrop = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Budget: most that the metric may fall, 0.01 is one point."),
+]
+MinAccuracy = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Budget: least metric of the artifact.")
+]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option("--max-latency-ms", metavar="MS", help="Budget: most milliseconds, median."),
+]
+MinSpeedup = Annotated[
+    float | None,
+    typer.Option(metavar="FACTOR", help="Budget: least speed-up over the target's fp32 file."),
+]
+MaxSize = Annotated[
+    float | None,
+    typer.Option("--max-size-mb", metavar="MB", help="Budget: most megabytes on disk."),
+]

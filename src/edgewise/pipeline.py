@@ -1,0 +1,387 @@
+"""`edgewise.build`: source model to validated artifacts, one stage after another.
+
+export -> check -> calibrate once -> per target: quantize, check -> emit -> validate -> report.
+Whatever a target refuses is told before anything is emitted; nothing reaches the output folder
+before all of it is complete.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from edgewise import stages
+from edgewise.calibration import Statistics, collect_statistics
+from edgewise.calibration.quantize import quantize_with_findings
+from edgewise.config import Project
+from edgewise.config_file import from_arguments, load_project
+from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source
+from edgewise.errors import ModelError
+from edgewise.exporters import ExportResult
+from edgewise.exporters import export as export_model
+from edgewise.findings import Finding
+from edgewise.graph import is_quantized_model, save
+from edgewise.output import OutputFolder
+from edgewise.plan import Plan, TargetPlan, make_plan
+from edgewise.progress import SILENT, Progress
+from edgewise.refusals import raise_refusals
+from edgewise.report import Report, render_page, to_json
+from edgewise.report.gather import Gathered, make_report
+from edgewise.targets import TARGETS, Artifact, EmitOptions
+from edgewise.targets.validation import Baseline, Budget, TargetResult
+from edgewise.targets.validation import validate as validate_artifact
+
+if TYPE_CHECKING:
+    from edgewise.exporters.pytorch import Module
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build found out, and where it lies. `ok` is whether all budgets were met."""
+
+    report: Report
+    out: Path
+
+    @property
+    def ok(self) -> bool:
+        return self.report.ok
+
+
+@dataclass(slots=True)
+class _Build:
+    """A build on its way: the plan, and what the stages have given so far."""
+
+    plan: Plan
+    folder: OutputFolder
+    progress: Progress
+    timings: dict[str, float] = field(default_factory=dict)
+    remarks: dict[str, list[Finding]] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Name the stage to the listener and take its time."""
+        self.progress.step(name)
+        start = time.perf_counter()
+        yield
+        self.timings[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """The opened sources; None where the project names none, or no stage needs it."""
+
+    calibration: DataSource | None
+    evaluation: DataSource | None
+
+
+def build(
+    source: str | Path | ir.Model | Module,
+    *,
+    calibration: str | Path | None = None,
+    evaluation: str | Path | None = None,
+    targets: Sequence[str] | None = None,
+    precision: str | Mapping[str, str] | None = None,
+    out: str | Path | None = None,
+    name: str | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    metric: str | None = None,
+    limit: int | None = None,
+    image: ImagePreprocessing | None = None,
+    method: str | None = None,
+    percentile: float | None = None,
+    budget: Budget | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> BuildResult:
+    """Build and validate artifacts; the same as `edgewise build`, and arguments win over the file.
+
+    Args:
+        source: a project file (`.toml`), or a model: `.onnx`, `.pt2`, `package.module:factory`, or
+            a model object.
+        calibration, evaluation: folder of pictures, labels CSV, `.npz`, `package.module:function`.
+        targets: names; all targets by default.
+        precision: for all targets, or by target; `w8a8` by default.
+        out: folder of the result; `dist` by default.
+        metric: `top1` by default; `none` compares outputs only, and needs no labels.
+        limit: use at most this many samples of each source.
+        budget: limits for all targets.
+        threads: while latency is measured.
+
+    Returns:
+        The report. A missed budget is not an error here: see `BuildResult.ok`.
+
+    Raises:
+        UsageError: a wrong argument, project file or path, or a folder that cannot be written.
+        ModelError: the model cannot be read, or a target cannot take it.
+        DataError: the data cannot be read, or holds values that cannot be used.
+        DeviceError: an artifact cannot be run.
+    """
+    model = None if isinstance(source, str | Path) else source
+    text = str(source) if model is None else type(source).__name__
+    file = Path(text) if model is None and text.lower().endswith(".toml") else None
+    chosen = _precisions(precision, targets)
+    values: dict[tuple[str, ...], Any] = {
+        ("model", "source"): text if file is None else None,
+        ("model", "name"): name,
+        ("model", "input_shapes"): input_shapes and {k: tuple(v) for k, v in input_shapes.items()},
+        ("data", "calibration"): None if calibration is None else str(calibration),
+        ("data", "evaluation"): None if evaluation is None else str(evaluation),
+        ("data", "metric"): metric,
+        ("data", "limit"): limit,
+        ("data", "image"): None if image is None else image.as_dict(),
+        ("calibration", "method"): method,
+        ("calibration", "percentile"): percentile,
+        ("output", "dir"): None if out is None else str(out),
+        ("latency", "threads"): threads,
+        **{("targets", target, "precision"): value for target, value in chosen.items()},
+        **{("budget", key): getattr(budget, key) for key in Budget.__slots__ if budget is not None},
+    }
+    project = load_project(file, from_arguments(values), targets=targets)
+    return build_project(project, model=model, progress=progress)
+
+
+def _precisions(
+    precision: str | Mapping[str, str] | None, targets: Sequence[str] | None
+) -> Mapping[str, str]:
+    if isinstance(precision, str):
+        return dict.fromkeys(targets or TARGETS, precision)
+    return precision or {}
+
+
+def build_project(
+    project: Project, *, model: ir.Model | Module | None = None, progress: Progress = SILENT
+) -> BuildResult:
+    """Build what the project says; `model` stands in for its `source` when given.
+
+    Raises:
+        EdgewiseError: see `build`.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(importable(project.folder))
+        plan = make_plan(project, has_model=model is not None)
+        folder = stack.enter_context(OutputFolder(project.out_dir, tuple(TARGETS)))
+        run = _Build(plan, folder, progress)
+        report = _run(run, model)
+        folder.publish()
+    return BuildResult(report, project.out_dir)
+
+
+def _run(run: _Build, model: ir.Model | Module | None) -> Report:
+    exported = _export(run, model)
+    data = _open_data(run, exported.model)
+    _check(run, "check operators", {plan.name: exported.model for plan in run.plan.targets})
+    statistics = _calibrate(run, exported.model, data)
+    models = {
+        plan.name: _quantize(run, plan, exported.model, statistics) for plan in run.plan.targets
+    }
+    _check(run, "check quantized operators", models)
+    artifacts = _emit(run, models, exported.model, data)
+    results = _validate(run, models, artifacts, exported.model, data)
+    return _write_report(run, exported, statistics, data, results)
+
+
+def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
+    project = run.plan.project
+    spec = project.data.calibration or project.data.evaluation
+    with run.stage("export"):
+        exported = export_model(
+            project.model.source if model is None else model,
+            input_shapes=project.model.input_shapes or None,
+            example=None
+            if spec is None
+            else lambda inputs: open_source(spec, inputs=inputs, image=run.plan.image, limit=4),
+            progress=run.progress,
+        )
+        if is_quantized_model(exported.model):
+            raise ModelError(
+                "the model is quantized already",
+                where=project.model.source,
+                why="a build starts from float weights",
+                remedy="Give the float model, or emit this one with `edgewise emit`.",
+            )
+        save(exported.model, run.folder.staging / "stages" / stages.HUB)
+    return exported
+
+
+def _open_data(run: _Build, hub: ir.Model) -> _Data:
+    table, image = run.plan.project.data, run.plan.image
+    inputs = input_specs(hub)
+
+    def open_data(spec: str | None, labels: bool) -> DataSource | None:
+        if spec is None:
+            return None
+        return open_source(
+            spec, inputs=inputs, image=image, limit=table.limit, require_labels=labels
+        )
+
+    with run.stage("open data"):
+        return _Data(
+            open_data(table.calibration, False),
+            open_data(table.evaluation, run.plan.metric is not None),
+        )
+
+
+def _check(run: _Build, stage: str, models: Mapping[str, ir.Model]) -> None:
+    """All problems of all targets in one error."""
+    with run.stage(stage):
+        findings = {plan.name: plan.target.check(models[plan.name]) for plan in run.plan.targets}
+        raise_refusals(findings, models)
+
+
+def _calibrate(run: _Build, hub: ir.Model, data: _Data) -> Statistics | None:
+    if not run.plan.quantizes or data.calibration is None:
+        return None
+    with run.stage("calibration"):
+        statistics = collect_statistics(
+            hub, data.calibration, threads=stages.available_threads(), progress=run.progress
+        )
+        statistics.save(run.folder.staging / "stages" / stages.STATISTICS)
+    return statistics
+
+
+def _quantize(
+    run: _Build, plan: TargetPlan, hub: ir.Model, statistics: Statistics | None
+) -> ir.Model:
+    """The QDQ model of the target; the hub model where its precision is a float one."""
+    if statistics is None or not plan.scheme.is_quantized:
+        return hub
+    table = run.plan.project.calibration
+    with run.stage(f"quantize {plan.name}"):
+        quantized = quantize_with_findings(
+            hub, statistics, plan.scheme, method=table.method, percentile=table.percentile
+        )
+        save(quantized.model, run.folder.staging / "stages" / stages.qdq_name(plan.name))
+    run.remarks[plan.name] = list(quantized.findings)
+    return quantized.model
+
+
+def _emit(
+    run: _Build, models: Mapping[str, ir.Model], hub: ir.Model, data: _Data
+) -> dict[str, Artifact]:
+    artifacts = {}
+    labels = _labels(hub, data)
+    preprocessing = _preprocessing(run.plan, hub)
+    for plan in run.plan.targets:
+        with run.stage(f"emit {plan.name}"):
+            options = EmitOptions(run.plan.name, labels, preprocessing, plan.options)
+            artifacts[plan.name] = plan.target.emit(
+                models[plan.name],
+                run.folder.staging / plan.name,
+                plan.precision,
+                options=options,
+            )
+    return artifacts
+
+
+def _labels(hub: ir.Model, data: _Data) -> tuple[str, ...]:
+    """Class names of the data, where the first output has one value for each."""
+    shape = hub.graph.outputs[0].shape if hub.graph.outputs else None
+    classes = shape[-1] if shape is not None and len(shape) else None
+    for source in (data.evaluation, data.calibration):
+        if source is not None and source.class_names and len(source.class_names) == classes:
+            return source.class_names
+    return ()
+
+
+def _preprocessing(plan: Plan, hub: ir.Model) -> dict[str, Any] | None:
+    inputs = input_specs(hub)
+    if plan.image is None or len(inputs) != 1:
+        return None
+    return plan.image.for_input(inputs[0]).as_dict()
+
+
+def _validate(
+    run: _Build,
+    models: Mapping[str, ir.Model],
+    artifacts: Mapping[str, Artifact],
+    hub: ir.Model,
+    data: _Data,
+) -> dict[str, TargetResult]:
+    threads = stages.available_threads()
+    results = {}
+    with ExitStack() as stack:
+        baseline = None
+        if data.evaluation is not None:
+            with run.stage("validation fp32"):
+                baseline = stack.enter_context(
+                    Baseline.collect(
+                        hub,
+                        data.evaluation,
+                        run.plan.metric,
+                        threads=threads,
+                        progress=run.progress,
+                    )
+                )
+        for plan in run.plan.targets:
+            with run.stage(f"emit {plan.name} fp32"):
+                scratch = run.folder.scratch
+                fp32 = stages.emit_fp32(plan.name, hub, scratch, plan.precision)
+            with run.stage(f"validation {plan.name}"):
+                result = validate_artifact(
+                    artifacts[plan.name],
+                    reference=models[plan.name],
+                    hub=hub,
+                    fp32_artifact=fp32,
+                    source=data.evaluation,
+                    fallback=data.calibration,
+                    metric=run.plan.metric,
+                    budget=plan.budget,
+                    threads=run.plan.project.latency.threads,
+                    reference_threads=threads,
+                    baseline=baseline,
+                    progress=run.progress,
+                )
+            results[plan.name] = _in_dist(result, artifacts[plan.name], run.remarks)
+    return results
+
+
+def _in_dist(
+    result: TargetResult, artifact: Artifact, remarks: Mapping[str, Sequence[Finding]]
+) -> TargetResult:
+    """The result with its path as it will lie, and with what quantization remarked."""
+    findings = dict.fromkeys((*remarks.get(result.target, ()), *result.findings))
+    path = f"{result.target}/{artifact.path.name}"
+    return replace(result, artifact=path, findings=tuple(findings))
+
+
+def _write_report(
+    run: _Build,
+    exported: ExportResult,
+    statistics: Statistics | None,
+    data: _Data,
+    results: Mapping[str, TargetResult],
+) -> Report:
+    report = make_report(
+        Gathered(
+            plan=run.plan,
+            exported=exported,
+            statistics=statistics,
+            calibration=data.calibration,
+            evaluation=data.evaluation,
+            results=results,
+            timings=run.timings,
+            folder=run.folder.staging,
+        )
+    )
+    (run.folder.staging / "report.json").write_text(to_json(report.as_dict()), encoding="utf-8")
+    (run.folder.staging / "report.html").write_text(render_page(report), encoding="utf-8")
+    return report
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Modules that the project names may lie beside the project file."""
+    path = str(folder.absolute())
+    sys.path.insert(0, path)
+    try:
+        yield
+    finally:
+        if path in sys.path:
+            sys.path.remove(path)

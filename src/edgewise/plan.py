@@ -1,0 +1,170 @@
+"""What a build will do, checked as far as it can be before any work is done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import edgewise.targets
+from edgewise.calibration.scheme import Scheme
+from edgewise.config import BudgetLimits, DataTable, ImageTable, Project
+from edgewise.data import ImagePreprocessing
+from edgewise.errors import UsageError
+from edgewise.references import is_reference
+from edgewise.targets import Target
+from edgewise.targets.validation import Budget, Metric, get_metric
+
+#: the metric that asks for agreement with fp32 only, and so for no labels
+NO_METRIC = "none"
+DEFAULT_METRIC = "top1"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """One target: its scheme, its own options, and the limits that its artifact must keep."""
+
+    target: Target
+    scheme: Scheme
+    options: dict[str, bool | int | float | str]
+    budget: Budget
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def precision(self) -> str:
+        return self.scheme.precision
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A project made concrete; nothing in it has been read yet but the project itself."""
+
+    project: Project
+    name: str
+    targets: tuple[TargetPlan, ...]
+    image: ImagePreprocessing | None
+    metric: Metric | None
+
+    @property
+    def quantizes(self) -> bool:
+        return any(plan.scheme.is_quantized for plan in self.targets)
+
+
+def make_plan(project: Project, *, has_model: bool = False) -> Plan:
+    """The plan of a project; its source is not looked at where `has_model` says it stands in
+    for a model object.
+
+    Raises:
+        UsageError: data is missing, a path does not exist, a metric is unknown, or a budget needs
+            data that is not given.
+        UnsupportedPrecision: a target does not offer the precision.
+    """
+    if not has_model:
+        _check_source(project.model.source)
+    targets = tuple(_target_plan(project, name) for name in project.target_tables)
+    check_paths(project.data)
+    plan = Plan(
+        project,
+        project.model.name or default_name(project.model.source),
+        targets,
+        image_preprocessing(project.data.image),
+        metric_of(project.data),
+    )
+    if plan.quantizes and project.data.calibration is None:
+        raise UsageError(
+            "calibration data is missing",
+            why="quantized precisions choose their scales from it",
+            remedy="Give --calibration or [data] calibration, or choose precision fp32.",
+        )
+    _check_budget_data(plan)
+    return plan
+
+
+def _check_source(source: str) -> None:
+    if not is_reference(source) and not Path(source).exists():
+        raise UsageError("no such file", where=source, remedy="Check the path of the model.")
+
+
+def check_paths(data: DataTable) -> None:
+    """Raises UsageError for data that is neither a reference nor an existing file or folder."""
+    for name in ("calibration", "evaluation"):
+        spec: str | None = getattr(data, name)
+        if spec is None or is_reference(spec):
+            continue
+        if not any(Path(path).exists() for path in (spec, spec.partition("#")[0])):
+            raise UsageError(
+                "no such file or folder", where=spec, remedy=f"Check the path of the {name} data."
+            )
+
+
+def metric_of(data: DataTable) -> Metric | None:
+    """The metric of the evaluation; `none` asks for agreement only. Raises UsageError."""
+    name = data.metric or DEFAULT_METRIC
+    return None if name == NO_METRIC else get_metric(name)
+
+
+def image_preprocessing(table: ImageTable | None) -> ImagePreprocessing | None:
+    """The table as the data sources want it. Raises UsageError for counts that do not agree."""
+    if table is None:
+        return None
+    return ImagePreprocessing(
+        resize=table.resize,
+        crop=table.crop,
+        color=table.color,
+        mean=_numbers(table.mean),
+        std=_numbers(table.std),
+        layout=table.layout,
+    )
+
+
+def default_name(source: str) -> str:
+    """File stem, or the last module of a reference, with nothing a file name should not hold."""
+    stem = source.partition(":")[0].rpartition(".")[2] if is_reference(source) else ""
+    if is_reference(source) and ".py:" in source:
+        stem = Path(source.partition(":")[0]).stem
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", stem or Path(source).stem).lstrip("._-")
+    return text or "model"
+
+
+def budget_of(limits: BudgetLimits) -> Budget:
+    """The limits as validation wants them."""
+    return Budget(
+        accuracy_drop=limits.accuracy_drop,
+        min_accuracy=limits.min_accuracy,
+        max_latency_ms=limits.max_latency_ms,
+        min_speedup=limits.min_speedup,
+        max_size_mb=limits.max_size_mb,
+    )
+
+
+def _target_plan(project: Project, name: str) -> TargetPlan:
+    table = project.target_tables[name]
+    target = edgewise.targets.get(name)
+    return TargetPlan(
+        target,
+        target.scheme(table.precision),
+        table.options,
+        budget_of(project.budget.for_target(name)),
+    )
+
+
+def _check_budget_data(plan: Plan) -> None:
+    if plan.project.data.evaluation is not None and plan.metric is not None:
+        return
+    for target in plan.targets:
+        for name in ("accuracy_drop", "min_accuracy"):
+            if getattr(target.budget, name) is not None:
+                raise UsageError(
+                    f"budget '{name}' cannot be checked",
+                    why="there is no labelled evaluation data"
+                    if plan.metric is not None
+                    else "the metric is 'none'",
+                    remedy="Give --evaluation or [data] evaluation, or drop the budget.",
+                )
+
+
+def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,137 @@
+"""`report.json`: what a build found out. The schema in `docs/report.schema.json` is generated here.
+
+Whatever was not measured is null, and a `reason` beside it says why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgewise.exporters import Parity
+from edgewise.findings import Finding
+from edgewise.targets.validation import TargetResult
+
+FORMAT = "edgewise-report-1"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSummary:
+    """An input or output of the hub model; symbolic dimensions are names, or null."""
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """The hub model; `sha256` is that of `stages/hub.onnx`."""
+
+    name: str
+    source: str
+    source_kind: str
+    sha256: str
+    inputs: tuple[TensorSummary, ...]
+    outputs: tuple[TensorSummary, ...]
+    nodes: int
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """Data that was used; `fingerprint` covers its content and preprocessing."""
+
+    description: str
+    fingerprint: str
+    samples: int
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSummary:
+    """Where the quantized ranges come from; null with a reason where nothing was quantized."""
+
+    data: DataSummary | None
+    method: str | None
+    percentile: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSummary:
+    """Where the accuracy comes from; null with a reason where no data was given."""
+
+    data: DataSummary | None
+    metric: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole build.
+
+    `ok` is false, and `exit_code` 1, when a budget was missed. Paths in `targets` and `hashes`
+    (SHA-256) are relative to the report's folder; `timings` are seconds by stage.
+    """
+
+    format: str
+    ok: bool
+    exit_code: int
+    model: ModelSummary
+    parity: Parity
+    calibration: CalibrationSummary
+    evaluation: EvaluationSummary
+    targets: Mapping[str, TargetResult]
+    findings: tuple[Finding, ...]
+    hashes: Mapping[str, str]
+    versions: Mapping[str, str]
+    timings: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: JSON has no infinity and no NaN, so these become null."""
+        document: dict[str, Any] = _plain(asdict(self))
+        return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The text of `report.json`, and of every `--json`."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema of `report.json`, from the types above."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(Report).json_schema(mode="serialization")
+    _close(schema)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Edgewise report"
+    schema["properties"]["format"] = {"const": FORMAT}
+    return schema
+
+
+def _close(schema: Any) -> None:
+    """A contract: every field is there, and no other."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+            schema["required"] = list(schema["properties"])
+        for part in schema.values():
+            _close(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _close(part)

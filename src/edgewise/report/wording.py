@@ -1,0 +1,123 @@
+"""Figures as people read them; the table and the page say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgewise.findings import Finding
+from edgewise.targets.validation import Accuracy, BudgetResult, Equivalence, Latency, TargetResult
+
+#: metrics that are shares of examples: their drop is told in points of 0.01
+_SHARES = ("top1", "top5", "map", "map50")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure, what it means beside the baseline, and why it is missing."""
+
+    figure: str
+    detail: str = ""
+    reason: str | None = None
+
+
+def size(result: TargetResult) -> Cell:
+    figure = bytes_text(result.size_bytes)
+    if result.size_fp32_bytes is None:
+        return Cell(figure)
+    return Cell(figure, f"{result.size_fp32_bytes / max(result.size_bytes, 1):.1f}x smaller")
+
+
+def accuracy(accuracy: Accuracy) -> Cell:
+    if accuracy.fp32 is None or accuracy.artifact is None or accuracy.drop is None:
+        if accuracy.top1_agreement is None:
+            return Cell("not measured", reason=accuracy.reason)
+        agreement = f"{accuracy.top1_agreement:.1%} as fp32"
+        return Cell(agreement, reason=accuracy.reason)
+    figure = f"{accuracy.fp32:.4f} -> {accuracy.artifact:.4f}"
+    factor, unit = (100.0, " pt") if accuracy.metric in _SHARES else (1.0, "")
+    drop = f"drop {_signless(accuracy.drop * factor)}{unit}"
+    if accuracy.ci95 is None:
+        return Cell(figure, drop)
+    half = (accuracy.ci95[1] - accuracy.ci95[0]) / 2 * factor
+    return Cell(figure, f"drop {_signless(accuracy.drop * factor)} ±{half:.2f}{unit}")
+
+
+def latency(latency: Latency) -> Cell:
+    if latency.median_ms is None:
+        return Cell("not measured", reason=latency.reason)
+    figure = milliseconds(latency.median_ms)
+    if latency.speedup is None:
+        return Cell(figure, reason=latency.reason)
+    faster = f"{latency.speedup:.1f}x faster"
+    slower = f"{1 / latency.speedup:.1f}x slower" if latency.speedup else "slower"
+    return Cell(figure, faster if latency.speedup >= 0.995 else slower)
+
+
+def equivalence(equivalence: Equivalence) -> Cell:
+    agreement = equivalence.argmax_agreement
+    detail = "" if agreement is None else f"argmax {_percent(agreement)}"
+    if equivalence.identical:
+        return Cell("identical", detail)
+    if equivalence.max_lsb is not None:
+        return Cell(f"max {equivalence.max_lsb:.3g} LSB", detail)
+    if equivalence.sqnr_db is not None:
+        return Cell(f"{equivalence.sqnr_db:.0f} dB SQNR", detail)
+    return Cell("not measured", reason=equivalence.reason)
+
+
+def budget(result: TargetResult) -> Cell:
+    if not result.budget:
+        return Cell("none")
+    missed = [row for row in result.budget if not row.ok]
+    if not missed:
+        return Cell("ok")
+    return Cell("MISSED", ", ".join(row.name for row in missed))
+
+
+def budget_line(target: str, row: BudgetResult) -> str:
+    """`android max_size_mb: 0.055, limit 0.001`."""
+    if row.value is None:
+        return f"{target} {row.name}: not measured ({row.reason}), limit {row.limit:g}"
+    return f"{target} {row.name}: {row.value:.4g}, limit {row.limit:g}"
+
+
+def missed_budgets(targets: Mapping[str, TargetResult]) -> list[str]:
+    return [
+        budget_line(name, row)
+        for name, result in targets.items()
+        for row in result.budget
+        if not row.ok
+    ]
+
+
+def finding_line(target: str, finding: Finding) -> str:
+    """`android warning: 'node': message. Remedy (rule)`."""
+    head = f"{target} {finding.severity}".strip()
+    where = f"'{finding.node}': " if finding.node else ""
+    message = finding.message.rstrip(".")
+    return f"{head}: {where}{message}. {finding.remedy} ({finding.rule})".replace(".  (", ". (")
+
+
+def bytes_text(count: int) -> str:
+    """SI units, as budgets are."""
+    if count < 1_000_000:
+        return f"{count / 1000:.1f} kB"
+    return f"{count / 1_000_000:.2f} MB"
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
+
+
+def _percent(share: float) -> str:
+    """Never rounds up to 100 %."""
+    if share == 1.0:
+        return "100 %"
+    return f"{min(share * 100, 99.99):.2f} %"
+
+
+def _signless(value: float) -> str:
+    """Two decimals without a minus sign in front of zero."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text

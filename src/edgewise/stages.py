@@ -1,0 +1,235 @@
+"""The stages of a build as functions of their own, on models in memory or on saved files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+import edgewise.targets
+from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statistics
+from edgewise.calibration import quantize as quantize_to_scheme
+from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source
+from edgewise.errors import UsageError
+from edgewise.exporters import ExportResult
+from edgewise.exporters import export as export_model
+from edgewise.graph import load, save
+from edgewise.progress import SILENT, Progress
+from edgewise.targets import Artifact, EmitOptions
+from edgewise.targets.manifest import load_artifact
+from edgewise.targets.validation import Baseline, Budget, Metric, TargetResult
+from edgewise.targets.validation import validate as validate_artifact
+
+if TYPE_CHECKING:
+    from edgewise.exporters.pytorch import Module
+
+#: names in `stages/`
+HUB, STATISTICS = "hub.onnx", "statistics.npz"
+_NO_BUDGET = Budget()
+
+
+def qdq_name(target: str) -> str:
+    """File name in `stages/` of a target's QDQ model."""
+    return f"qdq-{target}.onnx"
+
+
+def available_threads() -> int:
+    """Processors that this process may use, for everything but latency."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1
+
+
+def export(
+    source: str | Path | ir.Model | Module,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    example: str | Path | DataSource | None = None,
+    image: ImagePreprocessing | None = None,
+    out: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> ExportResult:
+    """Bring a model to its canonical ONNX form and verify that it computes the same.
+
+    Args:
+        source: `.onnx`, `.pt2`, `package.module:factory`, or a model object (never changed).
+        input_shapes: fixed shape per input name.
+        example: data for the parity check; random inputs without.
+        image: preprocessing, where the data are pictures.
+        out: where to write the hub model; None does not write.
+
+    Raises:
+        UsageError: a path, module, function or input does not exist, or `out` cannot be written.
+        ModelError: the model cannot be read, is invalid, or differs after export.
+        DataError: the example data cannot be read.
+    """
+    opener = None if example is None else lambda inputs: _open(example, inputs, image, None, False)
+    result = export_model(source, input_shapes=input_shapes, example=opener, progress=progress)
+    if out is not None:
+        save(result.model, out)
+    return result
+
+
+def calibrate(
+    model: str | Path | ir.Model,
+    data: str | Path | DataSource,
+    *,
+    image: ImagePreprocessing | None = None,
+    limit: int | None = None,
+    threads: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> Statistics:
+    """Statistics of the hub model's activations over the data, fit for every target.
+
+    Args:
+        data: folder of pictures, labels CSV, `.npz`, `package.module:function`, or a source.
+        threads: for inference; all processors by default.
+        out: where to write the statistics (`.npz`); None does not write.
+
+    Raises:
+        UsageError: a path or function does not exist, or `out` cannot be written.
+        DataError: the data cannot be read, does not fit the model, or holds NaN or infinity.
+        ModelError: the model cannot be read or run.
+    """
+    hub = load(model)
+    source = _open(data, input_specs(hub), image, limit, False)
+    statistics = collect_statistics(
+        hub, source, limit=limit, threads=threads or available_threads(), progress=progress
+    )
+    if out is not None:
+        statistics.save(out)
+    return statistics
+
+
+def quantize(
+    model: str | Path | ir.Model,
+    statistics: str | Path | Statistics,
+    *,
+    target: str,
+    precision: str = "w8a8",
+    method: str = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+    out: str | Path | None = None,
+) -> ir.Model:
+    """The hub model with QuantizeLinear and DequantizeLinear, as the target wants them.
+
+    Args:
+        statistics: from `calibrate` with the same model.
+        target: `android`, `apple` or `arm`.
+        out: where to write the QDQ model; None does not write.
+
+    Raises:
+        UsageError: unknown target or method, or `out` cannot be written.
+        UnsupportedPrecision: the target does not offer the precision.
+        ModelError: a file cannot be read, or the statistics belong to another model.
+    """
+    scheme = edgewise.targets.get(target).scheme(precision)
+    known = statistics if isinstance(statistics, Statistics) else Statistics.load(statistics)
+    quantized = quantize_to_scheme(load(model), known, scheme, method=method, percentile=percentile)
+    if out is not None:
+        save(quantized, out)
+    return quantized
+
+
+def validate(
+    artifact: str | Path | Artifact,
+    *,
+    hub: str | Path | ir.Model | None = None,
+    reference: str | Path | ir.Model | None = None,
+    evaluation: str | Path | DataSource | None = None,
+    image: ImagePreprocessing | None = None,
+    metric: str | Metric | None = "top1",
+    limit: int | None = None,
+    budget: Budget = _NO_BUDGET,
+    device: str = "local",
+    threads: int = 1,
+    baseline: Baseline | None = None,
+    progress: Progress = SILENT,
+) -> TargetResult:
+    """Measure an artifact as it lies on disk: equivalence, accuracy, latency, size, budgets.
+
+    Args:
+        artifact: file, package, or the folder that holds it with its manifest.
+        hub: the fp32 hub model; by default `../stages/hub.onnx`, as a build leaves it.
+        reference: the model it was emitted from; by default `../stages/qdq-<target>.onnx`, or the
+            hub model for an artifact without a QDQ model.
+        evaluation: labelled data, or None for no accuracy.
+        metric: a name, a metric, or None to compare outputs only.
+
+    Raises:
+        UsageError: a path does not exist, or an option does not fit.
+        ModelError: a model or the artifact cannot be read or run.
+        DataError: the data cannot be read or lacks labels.
+        DeviceError: the device is unavailable or fails.
+    """
+    known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
+    stages = known.path.parent.parent / "stages"
+    hub_model = load(stages / HUB if hub is None else hub)
+    source = None
+    if evaluation is not None:
+        labelled = metric is not None
+        source = _open(evaluation, input_specs(hub_model), image, limit, labelled)
+    with tempfile.TemporaryDirectory(prefix="edgewise-") as scratch:
+        progress.step(f"Emitting {known.target} fp32 to compare with")
+        return validate_artifact(
+            known,
+            reference=_reference(known, hub_model, reference, stages),
+            hub=hub_model,
+            fp32_artifact=emit_fp32(
+                known.target, hub_model, Path(scratch), known.manifest.precision
+            ),
+            source=source,
+            metric=metric,
+            budget=budget,
+            device=device,
+            threads=threads,
+            reference_threads=available_threads(),
+            baseline=baseline,
+            progress=progress,
+        )
+
+
+def emit_fp32(target: str, hub: ir.Model, folder: Path, precision: str) -> Artifact | None:
+    """The same target's fp32 artifact, or None where `precision` is that one already."""
+    if precision == "fp32":
+        return None
+    options = EmitOptions(name="fp32")
+    return edgewise.targets.get(target).emit(hub, folder / target, "fp32", options=options)
+
+
+def _reference(
+    artifact: Artifact,
+    hub: ir.Model,
+    reference: str | Path | ir.Model | None,
+    stages: Path,
+) -> ir.Model:
+    if reference is not None:
+        return load(reference)
+    qdq = stages / qdq_name(artifact.target)
+    if not edgewise.targets.get(artifact.target).scheme(artifact.manifest.precision).is_quantized:
+        return hub
+    if not qdq.is_file():
+        raise UsageError(
+            "the QDQ model of this artifact is missing",
+            where=str(artifact.path),
+            why=f"'{qdq}' does not exist",
+            remedy="Name it with --reference.",
+        )
+    return load(qdq)
+
+
+def _open(
+    data: str | Path | DataSource,
+    inputs: Sequence[InputSpec],
+    image: ImagePreprocessing | None,
+    limit: int | None,
+    require_labels: bool,
+) -> DataSource:
+    if not isinstance(data, str | Path):
+        return data
+    return open_source(data, inputs=inputs, image=image, limit=limit, require_labels=require_labels)
