@@ -57,7 +57,8 @@ class Quantization:
 
     def quantize(self, real: npt.ArrayLike) -> npt.NDArray[np.int8]:
         """Per tensor, as ONNX QuantizeLinear: divide in float32, half to even, saturate."""
-        steps = np.rint(np.asarray(real, np.float32) / self.scale[0]) + self.zero_point[0]
+        with np.errstate(over="ignore"):  # an infinite quotient saturates like any large one
+            steps = np.rint(np.asarray(real, np.float32) / self.scale[0]) + self.zero_point[0]
         quantized: npt.NDArray[np.int8] = np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
         return quantized
 

@@ -65,7 +65,7 @@ def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
 
 
 def _tensor_problems(tensor: Tensor) -> Iterator[str]:
-    if any(dim < 1 for dim in tensor.shape):
+    if tensor.data is None and any(dim < 1 for dim in tensor.shape):
         yield f"tensor '{tensor.name}' has the shape {tensor.shape}"
     if tensor.data is not None and (
         tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype

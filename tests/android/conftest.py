@@ -20,7 +20,6 @@ from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.base import Artifact, EmitOptions
 
 Array = np.ndarray[Any, Any]
-FLOAT_TOLERANCE = 1e-5
 
 
 def node(op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
@@ -57,8 +56,12 @@ def model(
 
 def quantized(source: ir.Model, feeds: Sequence[Mapping[str, Array]], folder: Path) -> ir.Model:
     """The model through onnxruntime's own static quantization: QDQ, S8S8, per channel."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -153,3 +156,85 @@ def quantize(tmp_path: Path) -> Callable[..., ir.Model]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+def int8_model(
+    operator: Any,
+    inputs: Mapping[str, Array],
+    output: tuple[float, int],
+    *,
+    input_parameters: Mapping[str, tuple[float, int]] | None = None,
+    constants: Mapping[str, Array] | None = None,
+    weights: Mapping[str, tuple[Array, Array, int]] | None = None,
+    storage: Any = np.int8,
+    weight_zero_point: int = 0,
+    activation: tuple[str, list[str]] | None = None,
+) -> ir.Model:
+    """One operator between hand-made Q and DQ nodes, with chosen scales and zero points.
+
+    Args:
+        inputs: sample arrays; each one goes through Q and DQ.
+        output: scale and zero point of the output, which goes through Q and DQ.
+        input_parameters: per input; measured from the sample otherwise.
+        constants: unquantized initializers.
+        weights: name -> (integers, scales, axis), an initializer read through a DQ.
+        activation: an operator and its constant inputs between the operator and its Q.
+    """
+    nodes, initializers = [], dict(constants or {})
+
+    def pair(source: str, target: str, parameters: tuple[float, int]) -> None:
+        initializers[f"{target}_s"] = np.float32(parameters[0])
+        initializers[f"{target}_z"] = np.array(parameters[1], storage)
+        names = [f"{target}_s", f"{target}_z"]
+        nodes.append(node("QuantizeLinear", [source, *names], [f"{target}_q"]))
+        nodes.append(node("DequantizeLinear", [f"{target}_q", *names], [target]))
+
+    renamed = {name: f"{name}_dq" for name in inputs}
+    for name, array in inputs.items():
+        found = (input_parameters or {}).get(name) or measured(array, storage)
+        pair(name, renamed[name], found)
+    for name, (integers, scales, axis) in (weights or {}).items():
+        initializers |= {
+            f"{name}_int": integers,
+            f"{name}_s": np.asarray(scales, np.float32),
+            f"{name}_z": np.full(np.shape(scales), weight_zero_point, integers.dtype),
+        }
+        names = [f"{name}_int", f"{name}_s", f"{name}_z"]
+        nodes.append(node("DequantizeLinear", names, [name], axis=axis))
+    operator.input[:] = [renamed.get(name, name) for name in operator.input]
+    result = operator.output[0]
+    operator.output[0] = f"{result}_f"
+    operator.name = f"n_{result}_f"
+    nodes.append(operator)
+    if activation is not None:
+        operator.output[0] = f"{result}_raw"
+        operator.name = f"n_{result}_raw"
+        nodes.append(node(activation[0], [f"{result}_raw", *activation[1]], [f"{result}_f"]))
+    pair(f"{result}_f", result, output)
+    return model(nodes, inputs, {result: np.float32}, initializers)
+
+
+def measured(array: Array, storage: Any = np.int8) -> tuple[float, int]:
+    """Scale and zero point that cover an array and zero, as min-max calibration gives them."""
+    limits = np.iinfo(storage)
+    low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
+    scale = (high - low) / 255 or 1.0
+    return scale, int(np.clip(round(limits.min - low / scale), limits.min, limits.max))
+
+
+class Kit:
+    """Makers of small models, for tests that cannot import this file (import mode importlib)."""
+
+    float_tolerance = 1e-5
+    int8_tolerance = 1.001  # one step, and the float32 error of dividing by the scale
+
+    node = staticmethod(node)
+    model = staticmethod(model)
+    int8_model = staticmethod(int8_model)
+    measured = staticmethod(measured)
+    kinds = staticmethod(kinds)
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()

@@ -37,10 +37,6 @@ from edgewise.targets.android.ops.spatial import (
 _LOWEST = float(np.finfo(np.float32).min)
 
 
-def max_pool_int8_obstacle(call: Call) -> str | None:
-    return None
-
-
 def lower_max_pool(call: Call) -> None:
     """Cases 1 and 2."""
     if len(call.node.outputs) > 1 and call.node.outputs[1].uses():
@@ -50,7 +46,9 @@ def lower_max_pool(call: Call) -> None:
     x = image(call.builder, call.operand(0))
     x, padding = fit_padding(call.builder, x, window, output[2:], fill=_LOWEST)
     call.finish(
-        from_image(call.builder, _pool(call, "MAX_POOL_2D", x, window, padding), call_rank(call))
+        from_image(
+            call.builder, _pool(call, "MAX_POOL_2D", x, window, padding), len(call.output_shape())
+        )
     )
 
 
@@ -86,17 +84,20 @@ def lower_average_pool(call: Call) -> None:
         if (factors != 1).any():
             tensor = call.builder.constant(factors[None, :, :, None])
             y = call.builder.like("MUL", [y, tensor], y, fusedActivationFunction=NO_ACTIVATION)
-    call.finish(from_image(call.builder, y, call_rank(call)))
-
-
-def call_rank(call: Call) -> int:
-    return len(call.output_shape())
+    call.finish(from_image(call.builder, y, len(call.output_shape())))
 
 
 def _undilated_window(call: Call) -> Window:
     window = read_window(call, call.attribute("kernel_shape"))
     if window.dilations != (1, 1):
         raise call.refuse("TFLite pools have no dilation", "Use a pool without dilations.")
+    spatial, output = (1, *call.shape()[2:])[-2:], image_output_shape(call)[2:]
+    for axis in (0, 1):
+        last = (output[axis] - 1) * window.strides[axis]
+        if output[axis] > 1 and last >= spatial[axis] + window.begin[axis]:
+            raise call.refuse(  # ONNX shape inference counts such a window, ONNX Runtime does not
+                "its last window lies in the padding only", "Use ceil_mode=0 or less padding."
+            )
     return window
 
 
@@ -149,10 +150,6 @@ def _correction(
     elements = window.kernel[0] * window.kernel[1]
     factors: Array = elements / (counts[0][:, None] * counts[1][None, :])
     return factors.astype(np.float32)
-
-
-def global_pool_int8_obstacle(call: Call) -> str | None:
-    return None
 
 
 def lower_global_pool(call: Call) -> None:
