@@ -56,7 +56,13 @@ _PIXELS_TEXT = "a whole number of at least 1, or [height, width]"
 class Table(BaseModel):
     """A TOML table: no unknown keys, no guessed conversions, never changed once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
 
 
 class ModelTable(Table):
@@ -183,7 +189,6 @@ class TargetTable(Table):
         return dict(self.__pydantic_extra__)
 
 
-_SHARE_TEXT = "a number from 0 to 1, such as 0.01 for one point"
 _ABOVE_ZERO_TEXT = "a number above 0"
 
 
@@ -192,13 +197,13 @@ class BudgetLimits(Table):
 
     accuracy_drop: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Most that the metric may fall from fp32."),
-        Allowed(_SHARE_TEXT),
+        Field(ge=0, description="Most that the metric may get worse than fp32, in its unit."),
+        Allowed("a number of at least 0, such as 0.01 for one point"),
     ] = None
     min_accuracy: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Least metric of the artifact."),
-        Allowed(_SHARE_TEXT),
+        Field(description="Least metric of the artifact, in its unit."),
+        Allowed("a number, such as 0.9"),
     ] = None
     max_latency_ms: Annotated[
         float | None,

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -62,11 +62,10 @@ def _duplicate(stream: TextIO, descriptor: int) -> TextIO:
     except (AttributeError, ValueError, io.UnsupportedOperation):
         return stream
     stream.flush()
-    return open(os.dup(descriptor), "w", encoding=stream.encoding, errors="replace", buffering=1)
+    copy = os.dup(descriptor)
+    return os.fdopen(copy, "w", encoding=stream.encoding, errors="replace", buffering=1)
 
 
 def _close(stream: TextIO) -> None:
-    try:
+    with suppress(BrokenPipeError):  # nobody reads any more
         stream.close()
-    except BrokenPipeError:  # nobody reads any more
-        os.close(os.open(os.devnull, os.O_RDONLY))

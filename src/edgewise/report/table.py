@@ -49,12 +49,12 @@ def print_results(
     notes: list[str] = []
     console.print(_table(results, metric, notes, narrow=console.width < _NARROW))
     for number, note in enumerate(notes, start=1):
-        console.print(f"[{number}] {note}", style="dim")
+        console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
     for line in wording.missed_budgets(results):
-        console.print(f"budget missed: {line}", style="bold red")
+        console.print(f"budget missed: {line}", style="bold red", soft_wrap=True)
     groups = {"": tuple(remarks)} | {name: result.findings for name, result in results.items()}
     for line in _finding_lines(groups) if verbose else _finding_counts(groups):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)
 
