@@ -136,6 +136,11 @@ def emit(operand: Operand) -> Var:
     return mb.const(val=core_ml_array(operand))
 
 
+def named(name: str | None) -> dict[str, str]:
+    """The `name` argument of an operation; without one, MIL makes a name up."""
+    return {} if name is None else {"name": name}
+
+
 def core_ml_array(array: Array) -> Any:
     """A constant in the types of MIL: float32, int32 (saturated), int8, uint8 or bool."""
     array = as_float32(array)

@@ -4,7 +4,7 @@ Drop the inner pair: `op -> Q1 -> DQ1 -> act -> Q2` becomes `op -> act -> Q2` wh
 Clip and Q1, DQ1 and Q2 have exactly the same scale and zero point.
 
 It changes no value. Write q and d for quantization and dequantization with those parameters; q is
-monotone and q(d(k)) = k. With act(x) = min(max(x, lo), hi), and Relu the case lo = 0, hi = infinity:
+monotone and q(d(k)) = k. With act(x) = min(max(x, lo), hi), Relu being lo = 0 and hi = infinity:
     q(act(x)) = min(max(q(x), q(lo)), q(hi))              since q is monotone
     q(act(d(q(x)))) = min(max(q(d(q(x))), q(lo)), q(hi))  likewise, and q(d(q(x))) = q(x).
 """

@@ -94,7 +94,7 @@ OPERATOR_RULES = (
 SIZE_RULES = (
     SizeRule(
         "apple/ane-rank-5", "rank", 4, frozenset({"Conv", "ConvTranspose", "Transpose"}), "warning",
-        "three-dimensional convolutions and transposes of five axes usually leave the Neural Engine",
+        "3-D convolutions and transposes of five axes usually leave the Neural Engine",
         "Use four axes.", "F",
     ),
     SizeRule(

@@ -6,9 +6,9 @@ Manifest.json                                 which item is the model, which the
 Data/com.apple.CoreML/model.mlmodel           protobuf message CoreML.Specification.Model
 Data/com.apple.CoreML/weights/weight.bin      the constants, 64-byte aligned
 ```
-coremltools gives the items random UUIDs, stamps the date and serializes maps in hash order. Here the
-identifiers are name-based UUIDs (RFC 9562, version 5) of the item paths, the date is dropped, and
-the message is serialized deterministically.
+coremltools gives the items random UUIDs, stamps the date and serializes maps in hash order. Here
+the identifiers are name-based UUIDs (RFC 9562, version 5) of the item paths, the date is dropped,
+and the message is serialized deterministically.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Apple's own quantizers (coremltools guide, "Quantizing Weights and Activations")
 int8, symmetric, one scale per tensor; weights int8, symmetric, one scale per output channel; biases
 in float; and `quantize -> dequantize -> op [-> activation] -> quantize` around each layer. Relu and
 Clip therefore stay nodes of their own. What only moves elements keeps its input's scale, so that
-no rounding is added. Scales are chosen among the float16 numbers, because a package that computes in float16 stores
-them so: the package then carries exactly the scales of its QDQ model.
+no rounding is added. Scales are chosen among the float16 numbers, because a package that computes
+in float16 stores them so: the package then carries exactly the scales of its QDQ model.
 """
 
 from __future__ import annotations

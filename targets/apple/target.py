@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -19,6 +19,9 @@ from edgewise.targets.apple.quantized_form import examine
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
 from edgewise.targets.manifest import load_artifact, publish, tool_versions
+
+if TYPE_CHECKING:
+    from edgewise.targets.apple.lower import Port
 
 TARGET_NAME = "apple"
 _COMPUTE = ("fp16", "fp32")
@@ -175,10 +178,9 @@ def _check_precision(model: ir.Model, wanted: Scheme) -> None:
         )
 
 
-def _signature(port: Any) -> TensorSignature:
-    """Layouts stay those of the model; `port` is `edgewise.targets.apple.lower.Port`."""
-    value: ir.Value = port.value
-    hub_shape = tuple(int(dim) for dim in value.shape) if value.shape is not None else port.shape
+def _signature(port: Port) -> TensorSignature:
+    """Names and element types of both sides; layouts stay those of the model."""
+    value, hub_shape = port.value, port.model_shape
     return TensorSignature(
         name=str(value.name),
         file_name=port.file_name,

@@ -51,20 +51,18 @@ class QuantizedConstant:
                 return self._with(self.data.reshape(shape), candidate)
         return None
 
-    def emit(self, name: str | None = None) -> Var:
+    def emit(self) -> Var:
         """The constant as an operation of the program under construction.
 
         MIL specification, `constexpr_affine_dequantize` (iOS 16): scale and zero point are scalars
         or vectors along `axis`; a scalar needs an axis all the same.
         """
         scale, zero = self.quantization.scale, self.quantization.zero_point
-        named = {} if name is None else {"name": name}
         return mb.constexpr_affine_dequantize(
             quantized_data=np.ascontiguousarray(self.data),
             scale=scale if scale.ndim else scale[()],
             zero_point=zero if zero.ndim else zero[()],
             axis=np.int32(self.quantization.axis or 0),
-            **named,
         )
 
     def _with(self, data: Array, axis: int | None) -> QuantizedConstant:

@@ -18,8 +18,9 @@ def relu(call: Call) -> Operand:
 
 
 def clip(call: Call) -> Operand:
-    """1. [0, 6]: `relu6`; 2. [0, inf): `relu`; 3. both bounds: `clip`; 4. one bound: `maximum` or
-    `minimum` (an infinite bound would not fit fp16); 5. no bound: nothing."""
+    """1. [0, 6]: `relu6`; 2. [0, inf): `relu`; 3. a range: `clip`; 4. one bound (an infinite one
+    would not fit fp16), or an empty range, where the upper bound wins: `maximum`, then `minimum`;
+    5. no bound: nothing."""
     low, high = _bound(call, 1), _bound(call, 2)
     x = call.var(0)
     if not call.is_float(0):
@@ -28,14 +29,12 @@ def clip(call: Call) -> Operand:
         return mb.relu6(x=x, name=call.name)
     if low == 0 and high is None:
         return mb.relu(x=x, name=call.name)
-    if low is not None and high is not None:
-        if low > high:  # ONNX: every element becomes the upper bound
-            low = high
+    if low is not None and high is not None and low < high:
         return mb.clip(x=x, alpha=np.float32(low), beta=np.float32(high), name=call.name)
     if low is not None:
-        return mb.maximum(x=x, y=np.float32(low), name=call.name)
+        x = mb.maximum(x=x, y=np.float32(low))
     if high is not None:
-        return mb.minimum(x=x, y=np.float32(high), name=call.name)
+        x = mb.minimum(x=x, y=np.float32(high))
     return x
 
 
@@ -62,7 +61,7 @@ def leaky_relu(call: Call) -> Operand:
 
 
 def prelu(call: Call) -> Operand:
-    """1. One slope per channel: MIL `prelu`. 2. Any other slope: `max(x, 0) + slope * min(x, 0)`."""
+    """1. One slope per channel: MIL `prelu`. 2. Other slopes: `max(x, 0) + slope * min(x, 0)`."""
     x = call.var(0)
     shape, rank = call.shape(1), call.rank(0)
     aligned = (1,) * (rank - len(shape)) + shape

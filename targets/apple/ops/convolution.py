@@ -17,7 +17,7 @@ import numpy as np
 from edgewise.graph import resolve_pads
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
-from edgewise.targets.apple.call import Array, Call, Operand, emit
+from edgewise.targets.apple.call import Array, Call, Operand, emit, named
 
 
 def conv(call: Call) -> Operand:
@@ -32,7 +32,7 @@ def conv(call: Call) -> Operand:
         strides=strides,
         dilations=dilations,
         groups=call.attribute("group", 1),
-        name=call.name if late_bias is None else None,
+        **named(call.name if late_bias is None else None),
         **padding(begin, end),
         **bias,
     )
@@ -56,14 +56,19 @@ def conv_transpose(call: Call) -> Operand:
         strides=strides,
         dilations=dilations,
         groups=groups,
-        name=call.name if plain else None,
+        **named(call.name if plain else None),
         **padding(begin, [max(0, crop) for crop in end]),
         **bias,
     )
     if any(missing):
         pads = [0, 0, 0, 0] + [item for extra in missing for item in (0, extra)]
-        name = call.name if late_bias is None else None
-        result = mb.pad(x=result, pad=pads, mode="constant", constant_val=np.float32(0), name=name)
+        result = mb.pad(
+            x=result,
+            pad=pads,
+            mode="constant",
+            constant_val=np.float32(0),
+            **named(call.name if late_bias is None else None),
+        )
     return _add_bias(call, result, late_bias)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
-from edgewise.targets.apple.call import Array, Call, Operand, emit
+from edgewise.targets.apple.call import Array, Call, Operand, emit, named
 from edgewise.targets.apple.weights import QuantizedConstant
 
 _LINEAR_MAX_RANK = 3
@@ -68,7 +68,7 @@ def _linear(x: Var, weight: Array | QuantizedConstant, bias: Array | None, name:
     extra = {} if bias is None else {"bias": bias}
     if isinstance(weight, np.ndarray):
         weight = np.ascontiguousarray(weight)
-    return mb.linear(x=x, weight=emit(weight), name=name, **extra)
+    return mb.linear(x=x, weight=emit(weight), **named(name), **extra)
 
 
 def _linear_bias(call: Call, size: int, beta: float) -> Array | None:

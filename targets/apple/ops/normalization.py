@@ -13,7 +13,7 @@ def _epsilon(call: Call) -> np.float32:
 
 
 def batch_normalization(call: Call) -> Operand:
-    """1. Rank 3 to 5: MIL `batch_norm`. 2. Other ranks: multiplication and addition of constants."""
+    """1. Rank 3 to 5: MIL `batch_norm`. 2. Other ranks: a factor and an addend per channel."""
     if call.attribute("training_mode", 0):
         call.refuse("it is in training mode", "Export the model for inference.")
     gamma, beta = call.array(1, "scale"), call.array(2, "shift")
