@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from edgewise.targets.apple.weights import QuantizedConstant
 
 Array = npt.NDArray[Any]
 #: a computed value, a constant, or a quantized constant
-Operand = Var | Array | QuantizedConstant
+Operand: TypeAlias = Var | Array | QuantizedConstant
 
 TARGET_NAME = "Core ML"
 _INT32 = np.iinfo(np.int32)

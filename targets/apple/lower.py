@@ -166,7 +166,7 @@ class _Builder:
                 node, f"coremltools refuses it: {why}", "Simplify the node or leave it out."
             ) from error
         single = isinstance(result, (Var, np.ndarray, QuantizedConstant))
-        return [result] if single else list(result)  # type: ignore[arg-type, list-item]
+        return [result] if single else list(result)  # type: ignore[arg-type]
 
     def _operation_name(self, node: ir.Node) -> str:
         """After the first output; the name of a model output is kept for the output itself."""

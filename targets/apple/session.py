@@ -133,4 +133,5 @@ def _to_file(array: Array, signature: TensorSignature) -> Array:
 
 def _to_hub(array: Array, signature: TensorSignature) -> Array:
     """Scalars of the model are vectors of one element in the file."""
-    return from_file(np.asarray(array).reshape(signature.hub_shape), signature)
+    scalar = not signature.hub_shape
+    return from_file(np.asarray(array).reshape(()) if scalar else np.asarray(array), signature)

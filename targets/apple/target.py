@@ -50,7 +50,11 @@ class AppleTarget:
             ready = _legalized(model)
         except ModelError as error:
             return [_refused(error)]
-        return [_refused(error) for error in refusals(ready)] + _advice(ready)
+        refused = [_refused(error) for error in refusals(ready)]
+        try:
+            return refused + _advice(ready)
+        except ModelError:  # scales that are not constant: among the refusals already
+            return refused
 
     def emit(
         self,

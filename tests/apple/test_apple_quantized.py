@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
+from edgewise.errors import ModelError
 from edgewise.graph import OrtSession, prepare, quantization_of
 from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
@@ -212,3 +213,16 @@ def test_a_scale_that_fp16_cannot_hold_is_remarked(make):
     findings = [f for f in TARGET.check(model) if f.rule == "apple/fp16-scale"]
     assert len(findings) == 2 and findings[0].severity == "warning"
     assert "98.7% in fp16" in findings[0].message
+
+
+def test_scales_computed_at_run_time_are_refused(make, tmp_path):
+    feeds = {"x": make.random(2, 3), "s": np.array([0.1], np.float32)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="dynamic"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    model = make.build_model(nodes, feeds, ["y"], {"z": np.zeros(1, np.int8)})
+    assert [f.severity for f in TARGET.check(model)] == ["error", "error"]
+    with pytest.raises(ModelError, match="'dynamic'"):
+        TARGET.emit(model, tmp_path / "out", "w8a8")

@@ -63,14 +63,15 @@ def dequantize_linear(call: Call) -> Operand:
 
 def quantize(array: Array, quantization: TensorQuantization) -> Array:
     """ONNX QuantizeLinear of a constant: divide in float32, round half to even, saturate."""
-    shape = [1] * array.ndim
+    scale, zero = quantization.scale, quantization.zero_point
     if quantization.axis is not None:
+        shape = [1] * array.ndim
         shape[quantization.axis] = -1
-    spread = (lambda part: part) if quantization.per_tensor else (lambda part: part.reshape(shape))
-    info = np.iinfo(quantization.zero_point.dtype)
-    steps = np.rint(array.astype(np.float32) / spread(quantization.scale))
-    shifted = steps + spread(quantization.zero_point).astype(np.float32)
-    return np.clip(shifted, info.min, info.max).astype(quantization.zero_point.dtype)
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    info = np.iinfo(zero.dtype)
+    shifted = np.rint(array.astype(np.float32) / scale) + zero.astype(np.float32)
+    result: Array = np.clip(shifted, info.min, info.max).astype(zero.dtype)
+    return result
 
 
 def _refuse_blocks(call: Call, quantization: TensorQuantization) -> None:
@@ -85,7 +86,7 @@ def _parameters(quantization: TensorQuantization) -> dict[str, Any]:
     """A scalar scale forbids `axis`; an absent zero point stands for 0 (MIL specification)."""
     scale, zero = quantization.scale, quantization.zero_point
     parameters: dict[str, Any] = {"scale": scale if scale.ndim else scale[()]}
-    if scale.ndim:
+    if quantization.axis is not None:
         parameters["axis"] = np.int32(quantization.axis)
     if zero.any():
         parameters["zero_point"] = zero if zero.ndim else zero[()]

@@ -189,7 +189,7 @@ def _unaligned(axis: _Axis) -> Floats:
 def _aligned(axis: _Axis) -> Floats:
     if axis.out == 1:
         return np.zeros(1)
-    return np.arange(axis.out) * ((axis.size - 1) / (axis.out - 1))
+    return np.arange(axis.out, dtype=np.float64) * ((axis.size - 1) / (axis.out - 1))
 
 
 def _default(axis: _Axis) -> Floats:
@@ -224,7 +224,7 @@ def _linear_taps(fraction: Floats) -> dict[int, Floats]:
 
 def _cubic_taps(call: Call, fraction: Floats) -> dict[int, Floats]:
     """Keys' cubic convolution with parameter `a` (ONNX Resize, `cubic_coeff_a`)."""
-    a = call.attribute("cubic_coeff_a", -0.75)
+    a = np.float64(call.attribute("cubic_coeff_a", -0.75))
 
     def near(distance: Floats) -> Floats:
         return ((a + 2) * distance - (a + 3)) * distance**2 + 1
