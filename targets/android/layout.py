@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.targets.android.model import Array, Quantization, Tensor
+from edgewise.targets.android.model import Quantization, Tensor
 
 Perm = tuple[int, ...]
 
@@ -73,6 +73,62 @@ class Value:
         return moved == sorted(moved)
 
 
-def to_physical(array: Array, perm: Perm) -> Array:
-    """A constant in ONNX order, laid out for a tensor of that permutation."""
-    return np.ascontiguousarray(np.transpose(array, perm)) if array.ndim else array
+def reshape_orders(value: Value, shape: Sequence[int]) -> tuple[Perm, Perm]:
+    """Memory orders with which a reshape of `value` is a reshape in memory.
+
+    A reshape splits its axes into groups that hold the same elements before and after. Splitting
+    one axis keeps any memory order; merging several asks only that they lie next to each other in
+    ONNX order. So (N, C, H, W) to (N, C, H * W) is free in NHWC.
+
+    Returns:
+        The order that `value` must have before (its own where that will do), and the order of the
+        result, whose shape is `shape`.
+    """
+    groups = _reshape_groups(value.shape, shape)
+    group_of = {axis: index for index, (old, _) in enumerate(groups) for axis in old}
+    before = list(value.perm)
+    for old, _ in groups:
+        before = _adjacent(before, [axis for axis in old if value.shape[axis] != 1], value.shape)
+    has_long = [any(value.shape[axis] != 1 for axis in old) for old, _ in groups]
+    seen = dict.fromkeys(  # an axis of size 1 tells where its group lies only if all are of size 1
+        group_of[axis] for axis in before if value.shape[axis] != 1 or not has_long[group_of[axis]]
+    )
+    after = tuple(axis for index in seen for axis in groups[index][1])
+    return tuple(before), after
+
+
+def _reshape_groups(
+    before: Sequence[int], after: Sequence[int]
+) -> list[tuple[list[int], list[int]]]:
+    """The smallest runs of axes with equally many elements; both shapes have at least one axis."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(before) and j < len(after):
+        old, new = [i], [j]
+        size_old, size_new = before[i], after[j]
+        i, j = i + 1, j + 1
+        while size_old != size_new:
+            if size_old < size_new:
+                old.append(i)
+                size_old *= before[i]
+                i += 1
+            else:
+                new.append(j)
+                size_new *= after[j]
+                j += 1
+        groups.append((old, new))
+    groups[-1][0].extend(range(i, len(before)))  # what is left has size 1
+    groups[-1][1].extend(range(j, len(after)))
+    return groups
+
+
+def _adjacent(order: list[int], axes: list[int], shape: Sequence[int]) -> list[int]:
+    """The order with `axes` next to each other and ascending, or as it is where they are so."""
+    long_axes = [axis for axis in order if shape[axis] != 1]
+    start = long_axes.index(axes[0]) if axes else 0
+    if long_axes[start : start + len(axes)] == axes:
+        return order
+    first = min(order.index(axis) for axis in axes)
+    kept_before = [axis for axis in order[:first] if axis not in axes]
+    kept_after = [axis for axis in order[first:] if axis not in axes]
+    return [*kept_before, *axes, *kept_after]

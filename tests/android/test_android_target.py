@@ -129,7 +129,7 @@ def test_a_file_that_the_runtime_refuses_is_never_left_behind(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_runtimes_words_reach_the_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_file_raises_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(runtime.LoadFailure):
         runtime.load(b"no model at all" * 10, threads=1)
     assert capfd.readouterr().err == ""

@@ -53,8 +53,6 @@ def lower_max_pool(call: Call) -> None:
 
 
 def average_pool_int8_obstacle(call: Call) -> str | None:
-    if call.attribute("dilations") and any(d != 1 for d in call.attribute("dilations")):
-        return None  # refused by the lowering
     window, output = _undilated_window(call), image_output_shape(call)
     spatial = (1, *call.shape()[2:])[-2:]
     if _is_same_average(call, window, spatial, output[2:]):

@@ -118,7 +118,7 @@ def _positions(call: Call, axis: _Axis) -> Array:
         positions = index / scale
     elif coordinates == "pytorch_half_pixel" and axis.after == 1:
         positions = np.zeros(1, np.float32)
-    return np.asarray(positions)
+    return positions
 
 
 def _nearest_indices(call: Call, axis: _Axis) -> Array:
@@ -138,6 +138,7 @@ def _nearest_indices(call: Call, axis: _Axis) -> Array:
 
 def _nearest_indices_of_kernel(axis: _Axis, align: bool, half: bool) -> Array:
     index = np.arange(axis.after, dtype=np.float32)
+    rounded: Array
     if align and axis.after > 1:
         scale = np.float32(axis.before - 1) / np.float32(axis.after - 1)
         rounded = np.floor(index * scale + np.float32(0.5))

@@ -2,7 +2,8 @@
 Identity, Dropout, Expand, Tile, Cast.
 
   1. Transpose            nothing is written: the value gets another permutation
-  2. Reshape and kin      RESHAPE of the elements in ONNX order
+  2. Reshape and kin      RESHAPE in memory, after a TRANSPOSE only where axes that are merged
+                          do not lie next to each other
   3. flattening an image before Gemm or MatMul: RESHAPE in NHWC order; the constant weights take
      the permutation of their columns instead of the activations
 """
@@ -14,7 +15,7 @@ import onnx_ir as ir
 
 from edgewise.graph import consumers
 from edgewise.targets.android.call import Call
-from edgewise.targets.android.layout import Value, identity
+from edgewise.targets.android.layout import Value, identity, reshape_orders
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
 
 _CAST_KINDS = "fiub"
@@ -24,10 +25,15 @@ def lower_reshape(call: Call) -> None:
     """Cases 2 and 3."""
     x = call.operand(0)
     shape = call.output_shape()
-    if x.is_linear() or not _feeds_products_only(call, shape):
-        value = call.builder.linear(x) if not x.is_linear() else x
-        tensor = call.builder.reshape(value.tensor, shape)
+    if x.is_linear() or not shape:
+        tensor = call.builder.reshape(x.tensor, shape)
         call.finish(Value(tensor, identity(len(shape))))
+        return
+    if not _feeds_products_only(call, shape):
+        before, after = reshape_orders(x, shape)
+        memory = call.builder.reorder(x, before).tensor
+        tensor = call.builder.reshape(memory, [shape[axis] for axis in after])
+        call.finish(Value(tensor, after))
         return
     columns = np.arange(int(np.prod(x.shape[1:]))).reshape(1, *x.shape[1:])
     order = np.transpose(columns, x.perm).reshape(-1)
