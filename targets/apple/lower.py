@@ -28,8 +28,6 @@ from edgewise.targets.apple.weights import QuantizedConstant
 DEPLOYMENT_TARGET = ct.target.iOS17
 DEPLOYMENT_TARGET_NAME = "iOS17"
 
-_SIXTEEN_BIT_REMEDY = "Give the input another element type."
-
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -116,7 +114,7 @@ class _Builder:
             raise ModelError(
                 f"Core ML has no input of type {value.dtype}",
                 where=f"input '{value.name}'",
-                remedy=_SIXTEEN_BIT_REMEDY,
+                remedy="Give the input another element type.",
             )
         if not shape:
             raise ModelError(

@@ -43,18 +43,24 @@ def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, l
     """
     passes = pipeline(compute)
     precision = ct.precision.FLOAT16 if compute == "fp16" else ct.precision.FLOAT32
-    with quiet():
-        converted = ct.convert(
-            lowered.program,
-            source="milinternal",
-            convert_to="mlprogram",
-            minimum_deployment_target=DEPLOYMENT_TARGET,
-            compute_precision=precision,
-            pass_pipeline=passes,
-            skip_model_load=True,
-            package_dir=str(folder / "converted.mlpackage"),
-        )
-        specification = converted.get_spec()
+    try:
+        with quiet():
+            converted = ct.convert(
+                lowered.program,
+                source="milinternal",
+                convert_to="mlprogram",
+                minimum_deployment_target=DEPLOYMENT_TARGET,
+                compute_precision=precision,
+                pass_pipeline=passes,
+                skip_model_load=True,
+                package_dir=str(folder / "converted.mlpackage"),
+            )
+            specification = converted.get_spec()
+    except Exception as error:  # a pass or the serializer: any exception type
+        raise InternalError(
+            "coremltools could not finish a program that Edgewise built",
+            why=f"{type(error).__name__}: {str(error).strip()[:200]}",
+        ) from error
     for key in _VOLATILE_METADATA:
         specification.description.metadata.userDefined.pop(key, None)
     return specification, list(passes.passes)

@@ -314,3 +314,17 @@ def test_lint(make):
 def test_fp16_is_close_to_the_float_model(make, matches_ort):
     node = make.node("Conv", [(1, 3, 9, 9), (4, 3, 3, 3), (4,)], {"pads": [1, 1, 1, 1]})
     matches_ort(node.model(), {"x": node.x}, precision="fp16", atol=0.05)
+
+
+def test_coremltools_takes_the_package_for_its_own(make, tmp_path):
+    from coremltools.libmodelpackage import ModelPackage
+
+    from edgewise.targets.apple._coremltools import ct, quiet
+
+    artifact = TARGET.emit(make.quantized_cnn(), tmp_path, "w8a8")
+    assert ModelPackage.isValid(str(artifact.path))
+    with quiet():
+        model = ct.models.MLModel(str(artifact.path), skip_model_load=True)
+    assert model.get_spec().specificationVersion == ct.target.iOS17
+    assert [i.name for i in model.get_spec().description.input] == ["x"]
+    assert "date" not in str(model.user_defined_metadata)
