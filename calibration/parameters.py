@@ -54,7 +54,7 @@ def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
     if number.scale_dtype != "float32":
         scale = storable_scale(scale, number)
     zero_point = middle if number.symmetric else round(qmin - real.low / scale)
-    return QuantParams(storable_scale(scale, number), int(np.clip(zero_point, qmin, qmax)))
+    return QuantParams(storable_scale(scale, number), min(max(zero_point, qmin), qmax))
 
 
 def prescribed(fixed: QuantParams) -> QuantParams:
