@@ -160,7 +160,7 @@ def build(
             **_image_values(resize, crop, color, mean, std, layout),
             **_budget_values(accuracy_drop, min_accuracy, max_latency_ms, min_speedup, max_size_mb),
         }
-        build_command(terminal, source, values, target, precisions(precision, target), json=json)
+        build_command(terminal, source, values, target, precisions(precision), json=json)
 
     run_command(action, verbose=verbose)
 

@@ -38,9 +38,9 @@ def shapes(texts: Sequence[str] | None) -> Values:
     return values
 
 
-def precisions(texts: Sequence[str] | None, targets: Sequence[str] | None) -> Values:
+def precisions(texts: Sequence[str] | None) -> Values:
     """`w8a8` for all targets, `apple=fp16` for one, which wins."""
-    from edgewise.targets import TARGETS
+    from edgewise.config_file import EVERY_TARGET
 
     general = [text for text in texts or () if "=" not in text]
     if len(general) > 1:
@@ -49,7 +49,7 @@ def precisions(texts: Sequence[str] | None, targets: Sequence[str] | None) -> Va
             where="--precision",
             remedy="Name the target, as in --precision apple=fp16.",
         )
-    chosen = dict.fromkeys(targets or TARGETS, general[0]) if general else {}
+    chosen = {EVERY_TARGET: general[0]} if general else {}
     for text in texts or ():
         target, equals, precision = text.partition("=")
         if equals:

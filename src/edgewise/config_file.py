@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ _PATH_KEYS: tuple[Key, ...] = (
 )
 
 
+#: in the key of an override
+EVERY_TARGET = "*"
 #: flag or argument of a key, where it is not the key's own name
 _NAMES: dict[Key, str] = {("output", "dir"): "out", ("model", "input_shapes"): "input_shape"}
 
@@ -75,9 +77,10 @@ def load_project(
     """
     file = None if path is None else Path(path)
     content = {} if file is None else _rebased(_read(file), file.parent)
-    origins = {override.key: override.origin for override in overrides}
     if targets:
         _keep_targets(content, targets)
+    overrides = list(_expanded(overrides, content.get("targets")))
+    origins = {override.key: override.origin for override in overrides}
     for override in overrides:
         _put(content, override, file)
 
@@ -138,6 +141,18 @@ def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
     tables = content.get("targets", {})
     if isinstance(tables, dict):  # anything else is the validation's to refuse
         content["targets"] = {name: tables.get(name, {}) for name in targets}
+
+
+def _expanded(overrides: Sequence[Override], tables: object) -> Iterator[Override]:
+    """`EVERY_TARGET` stands for the targets that are built; an override that names one wins."""
+    chosen = list(tables) if isinstance(tables, dict) and tables else list(TARGETS)
+    for override in sorted(overrides, key=lambda o: EVERY_TARGET not in o.key):
+        if EVERY_TARGET not in override.key:
+            yield override
+            continue
+        for name in chosen:
+            key = tuple(name if part == EVERY_TARGET else part for part in override.key)
+            yield Override(key, override.origin, override.value)
 
 
 def _refuse_misspelt_precision(project: Project, file: Path | None) -> None:

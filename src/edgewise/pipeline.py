@@ -21,7 +21,7 @@ from edgewise import stages
 from edgewise.calibration import Statistics, collect_statistics
 from edgewise.calibration.quantize import quantize_with_findings
 from edgewise.config import Project
-from edgewise.config_file import from_arguments, load_project
+from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
 from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source
 from edgewise.errors import ModelError
 from edgewise.exporters import ExportResult
@@ -126,7 +126,7 @@ def build(
     model = None if isinstance(source, str | Path) else source
     text = str(source) if model is None else type(source).__name__
     file = Path(text) if model is None and text.lower().endswith(".toml") else None
-    chosen = _precisions(precision, targets)
+    chosen = {EVERY_TARGET: precision} if isinstance(precision, str) else precision or {}
     values: dict[tuple[str, ...], Any] = {
         ("model", "source"): text if file is None else None,
         ("model", "name"): name,
@@ -145,14 +145,6 @@ def build(
     }
     project = load_project(file, from_arguments(values), targets=targets)
     return build_project(project, model=model, progress=progress)
-
-
-def _precisions(
-    precision: str | Mapping[str, str] | None, targets: Sequence[str] | None
-) -> Mapping[str, str]:
-    if isinstance(precision, str):
-        return dict.fromkeys(targets or TARGETS, precision)
-    return precision or {}
 
 
 def build_project(

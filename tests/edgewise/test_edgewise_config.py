@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewise.config import Project, project_schema
-from edgewise.config_file import Override, from_flags, load_project
+from edgewise.config_file import EVERY_TARGET, Override, from_flags, load_project
 from edgewise.errors import UsageError
 
 MODEL = '[model]\nsource = "m.onnx"\n'
@@ -158,6 +158,17 @@ def test_flags_win_and_keep_what_they_do_not_name(tmp_path: Path) -> None:
     assert list(project.targets) == ["arm"]
     assert project.targets["arm"].precision == "fp32"
     assert project.targets["arm"].options == {"batch": 2}
+
+
+def test_a_precision_for_every_target_adds_none(tmp_path: Path) -> None:
+    path = tmp_path / "edgewise.toml"
+    path.write_text(MODEL + "[targets.arm]\n[targets.apple]\n")
+    apple = Override(("targets", "apple", "precision"), "--precision", "fp16")
+    every = Override(("targets", EVERY_TARGET, "precision"), "--precision", "fp32")
+    project = load_project(path, [apple, every])
+    assert {n: t.precision for n, t in project.targets.items()} == {"arm": "fp32", "apple": "fp16"}
+    path.write_text(MODEL)
+    assert len(load_project(path, [every]).targets) == 3
 
 
 def test_an_error_in_a_flag_names_the_flag(tmp_path: Path) -> None:
