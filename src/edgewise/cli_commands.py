@@ -42,11 +42,11 @@ def build_command(
     project = load_project(file, from_flags({**values, **precisions}), targets=targets)
     result = build_project(project, progress=terminal.progress)
     if json:
-        terminal.out.write(to_json(result.report.as_dict()))
+        terminal.result().write(to_json(result.report.as_dict()))
     else:
         print_results(
             result.report.targets,
-            terminal.out,
+            terminal.result(),
             metric=result.report.evaluation.metric,
             remarks=result.report.findings,
             page=result.out / "report.html",
@@ -98,7 +98,7 @@ def export_command(terminal: Terminal, file: Path | None, values: Values, out: P
         if parity.max_rel_error is not None
         else f"not compared with its source: {parity.reason}"
     )
-    terminal.out.write(f"hub model: {out} ({told})\n")
+    terminal.result().write(f"hub model: {out} ({told})\n")
 
 
 def calibrate_command(terminal: Terminal, file: Path | None, values: Values, out: Path) -> None:
@@ -115,7 +115,7 @@ def calibrate_command(terminal: Terminal, file: Path | None, values: Values, out
             out=out,
             progress=terminal.progress,
         )
-    terminal.out.write(f"statistics: {out} ({statistics.samples} samples)\n")
+    terminal.result().write(f"statistics: {out} ({statistics.samples} samples)\n")
 
 
 def quantize_command(
@@ -139,7 +139,7 @@ def quantize_command(
         percentile=project.calibration.percentile,
         out=path,
     )
-    terminal.out.write(f"QDQ model: {path}\n")
+    terminal.result().write(f"QDQ model: {path}\n")
 
 
 def emit_command(
@@ -165,4 +165,4 @@ def emit_command(
             options=table.options,
         ),
     )
-    terminal.out.write(f"artifact: {artifact.path} ({artifact.size_bytes} bytes)\n")
+    terminal.result().write(f"artifact: {artifact.path} ({artifact.size_bytes} bytes)\n")

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn, TextIO, TypeVar
@@ -24,12 +24,17 @@ _BROKEN_PIPE = 128 + 13  # what a shell shows for SIGPIPE
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """What a command may use to speak: results to `out`, everything else to `err`."""
+    """What a command may use to speak."""
 
-    out: TextIO
-    err: TextIO
     progress: Progress
     verbose: bool
+    _out: TextIO
+    _bars: ExitStack
+
+    def result(self) -> TextIO:
+        """The stream for results. Progress ends here: bars must not be drawn into a table."""
+        self._bars.close()
+        return self._out
 
 
 def run_command(action: Callable[[Terminal], None], *, verbose: bool) -> NoReturn:
@@ -94,8 +99,9 @@ def _guarded(
     verbose: bool,
 ) -> int:
     try:
-        with shown_progress(err, verbose=verbose) as progress:
-            action(Terminal(out, err, WatchedProgress(progress, interrupts), verbose))
+        with ExitStack() as bars:
+            progress = bars.enter_context(shown_progress(err, verbose=verbose))
+            action(Terminal(WatchedProgress(progress, interrupts), verbose, out, bars))
         out.flush()
     except BaseException as error:
         try:

@@ -51,10 +51,10 @@ def validate_command(
     if json:
         targets = {name: result.as_dict() for name, result in results.items()}
         ok = all(result.ok for result in results.values())
-        terminal.out.write(to_json({"format": FORMAT, "ok": ok, "targets": targets}))
+        terminal.result().write(to_json({"format": FORMAT, "ok": ok, "targets": targets}))
     else:
         name = metric.name if metric is not None else None
-        print_results(results, terminal.out, metric=name, verbose=terminal.verbose)
+        print_results(results, terminal.result(), metric=name, verbose=terminal.verbose)
     raise_missed(results)
 
 

@@ -69,7 +69,7 @@ def _table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
-        padding=(0, 1, 0, 0) if narrow else (0, 1),
+        padding=0 if narrow else (0, 1),
         collapse_padding=True,
     )
     table.add_column("target", overflow="fold", min_width=12)
