@@ -35,8 +35,10 @@ def publish(
             `out_dir` as it was.
 
     Raises:
-        UsageError: `out_dir` cannot be made or written.
+        UsageError: `out_dir` cannot be made or written, or the name is not a file's.
     """
+    if Path(file_name).name != file_name or file_name.startswith("."):
+        raise UsageError(f"'{manifest.name}' cannot be a file name", remedy="Choose another name.")
     out_dir = Path(out_dir)
     target = out_dir / file_name
     with staged(out_dir / MANIFEST_NAME) as staged_manifest, staged(target) as staged_target:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgewise.calibration.scheme import PRECISION_ALIASES, Scheme
-from edgewise.errors import InternalError, ModelError, UnsupportedPrecision, UsageError
+from edgewise.calibration.scheme import Scheme
+from edgewise.errors import InternalError, UsageError
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model, prepare
+from edgewise.graph import prepare
 from edgewise.targets.android import runtime
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.lower import Lowered, lower
@@ -21,7 +21,8 @@ from edgewise.targets.android.scheme import SCHEMES
 from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
-from edgewise.targets.manifest import load_artifact, publish, tool_versions
+from edgewise.targets.manifest import publish, tool_versions
+from edgewise.targets.preconditions import artifact_of, check_options, check_precision, scheme_of
 
 _IO_CHOICES = ("int8", "float")
 
@@ -34,13 +35,7 @@ class AndroidTarget:
 
     def scheme(self, precision: str) -> Scheme:
         """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
-        found = SCHEMES.get(PRECISION_ALIASES.get(precision, precision))
-        if found is None:
-            raise UnsupportedPrecision(
-                f"the android target has no precision '{precision}'",
-                remedy=f"Use one of {', '.join(self.precisions)}.",
-            )
-        return found
+        return scheme_of(self.name, SCHEMES, precision)
 
     def check(self, model: ir.Model) -> list[Finding]:
         """Remarks on a float or QDQ model; every node that `emit` will refuse is an `error`.
@@ -70,9 +65,8 @@ class AndroidTarget:
         options = options or EmitOptions()
         scheme = self.scheme(precision)
         io = _io_option(options)
-        _check_name(options.name)
         prepared = _prepared(model)
-        _check_precision(prepared, scheme)
+        check_precision(prepared, scheme, self.precisions)
         lowered = lower(prepared, float_io=io == "float")
         _raise_refusals(lowered)
         verify(lowered.graph)
@@ -99,8 +93,7 @@ class AndroidTarget:
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
     ) -> LiteRtSession:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
-        loaded = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
-        return LiteRtSession(loaded, device, threads)
+        return LiteRtSession(artifact_of(self.name, artifact), device, threads)
 
 
 def _prepared(model: str | Path | ir.Model) -> ir.Model:
@@ -114,11 +107,7 @@ def _lower(model: ir.Model, *, float_io: bool) -> Lowered:
 
 
 def _io_option(options: EmitOptions) -> str:
-    unknown = sorted(set(options.options) - {"io"})
-    if unknown:
-        raise UsageError(
-            f"the android target has no option '{unknown[0]}'", remedy="Its only option is 'io'."
-        )
+    check_options("android", options.options, ["io"])
     io = str(options.options.get("io", "int8"))
     if io not in _IO_CHOICES:
         raise UsageError(
@@ -126,27 +115,6 @@ def _io_option(options: EmitOptions) -> str:
             remedy=f"Use one of {', '.join(_IO_CHOICES)}.",
         )
     return io
-
-
-def _check_name(name: str) -> None:
-    if not name or Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"'{name}' cannot be a file name", remedy="Choose another model name.")
-
-
-def _check_precision(model: ir.Model, scheme: Scheme) -> None:
-    quantized = is_quantized_model(model)
-    if scheme.is_quantized and not quantized:
-        raise ModelError(
-            f"precision {scheme.precision} needs a quantized model",
-            why="the model has no QuantizeLinear or DequantizeLinear",
-            remedy="Calibrate and quantize it first, or ask for fp32.",
-        )
-    if quantized and not scheme.is_quantized:
-        raise ModelError(
-            f"precision {scheme.precision} needs a float model",
-            why="the model holds QuantizeLinear or DequantizeLinear nodes",
-            remedy="Give the float model, or ask for w8a8.",
-        )
 
 
 def _raise_refusals(lowered: Lowered) -> None:

@@ -10,11 +10,7 @@ in float16 stores them so: the package then carries exactly the scales of its QD
 
 from __future__ import annotations
 
-from edgewise.calibration.scheme import PRECISION_ALIASES, NumberFormat, Precision, Scheme
-from edgewise.errors import UnsupportedPrecision
-
-#: the default one first
-PRECISIONS: tuple[Precision, ...] = ("fp16", "w8a8", "fp32")
+from edgewise.calibration.scheme import NumberFormat, Scheme
 
 QUANTIZED_OPS = frozenset(
     {
@@ -49,20 +45,9 @@ W8A8 = Scheme(
     shared_scale_ops=SHARED_SCALE_OPS,
 )
 
-
-def scheme(precision: str) -> Scheme:
-    """The scheme of a precision or of its alias. Raises UnsupportedPrecision."""
-    name = canonical(precision)
-    return W8A8 if name == "w8a8" else Scheme(target="apple", precision=name)
-
-
-def canonical(precision: str) -> Precision:
-    """The precision's own name. Raises UnsupportedPrecision when the target does not offer it."""
-    name = PRECISION_ALIASES.get(precision, precision)
-    for offered in PRECISIONS:
-        if name == offered:
-            return offered
-    raise UnsupportedPrecision(
-        f"the apple target does not offer '{precision}'",
-        remedy=f"Choose one of {', '.join(PRECISIONS)}.",
-    )
+#: the default one first
+SCHEMES: dict[str, Scheme] = {
+    "fp16": Scheme(target="apple", precision="fp16"),
+    "w8a8": W8A8,
+    "fp32": Scheme(target="apple", precision="fp32"),
+}

@@ -12,13 +12,20 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, prepare
-from edgewise.targets.apple import scheme as schemes
 from edgewise.targets.apple.legalize import legalize
 from edgewise.targets.apple.lint import lint
 from edgewise.targets.apple.quantized_form import examine
+from edgewise.targets.apple.scheme import SCHEMES
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
-from edgewise.targets.manifest import load_artifact, publish, tool_versions
+from edgewise.targets.manifest import publish, tool_versions
+from edgewise.targets.preconditions import (
+    artifact_of,
+    check_options,
+    check_precision,
+    refusal,
+    scheme_of,
+)
 
 if TYPE_CHECKING:
     from edgewise.targets.apple.lower import Port
@@ -31,15 +38,15 @@ class AppleTarget:
     """Implements `edgewise.targets.base.Target`.
 
     Options: `compute` (`fp16` or `fp32`) is the type of the floating-point parts of a w8a8
-    package. The Neural Engine computes in fp16 only, so that is the default; scales are then
-    stored rounded to fp16. With `fp32` they are exactly those of the model.
+    package. The Neural Engine computes in fp16 only, so that is the default. The target's scheme
+    chooses scales among the fp16 numbers, so both store them exactly.
     """
 
     name = TARGET_NAME
-    precisions = schemes.PRECISIONS
+    precisions = tuple(SCHEMES)
 
     def scheme(self, precision: str) -> Scheme:
-        return schemes.scheme(precision)
+        return scheme_of(TARGET_NAME, SCHEMES, precision)
 
     def check(self, model: ir.Model) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
@@ -49,8 +56,8 @@ class AppleTarget:
         try:
             ready = _legalized(model)
         except ModelError as error:
-            return [_refused(error)]
-        refused = [_refused(error) for error in refusals(ready)]
+            return [refusal("apple/refused", error)]
+        refused = [_refusal(error) for error in refusals(ready)]
         try:
             return refused + _advice(ready)
         except ModelError:  # scales that are not constant: among the refusals already
@@ -74,10 +81,10 @@ class AppleTarget:
                 or has inputs that Core ML has not.
         """
         options = options or EmitOptions()
-        wanted = schemes.scheme(precision)
+        wanted = scheme_of(TARGET_NAME, SCHEMES, precision)
         compute = _compute(wanted, options.options)
         ready = _legalized(model)
-        _check_precision(ready, wanted)
+        check_precision(ready, wanted, self.precisions)
         # coremltools takes seconds to import: only what writes a package pays for it
         from edgewise.targets.apple.lower import lower
         from edgewise.targets.apple.package import Conversion
@@ -109,13 +116,7 @@ class AppleTarget:
 
         Raises DeviceError for another device, and for `mac` anywhere else.
         """
-        known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
-        if known.target != TARGET_NAME:
-            raise UsageError(
-                f"the artifact was made for {known.target}",
-                where=str(known.path),
-                remedy=f"Open it with the target '{known.target}'.",
-            )
+        known = artifact_of(TARGET_NAME, artifact)
         return open_session(known.path, known.manifest, device, threads)
 
 
@@ -131,25 +132,13 @@ def _advice(model: ir.Model) -> list[Finding]:
     return form + lint(model)
 
 
-def _refused(error: EdgewiseError) -> Finding:
+def _refusal(error: EdgewiseError) -> Finding:
     unsupported = isinstance(error, UnsupportedOperator)
-    return Finding(
-        rule="apple/unsupported-operator" if unsupported else "apple/refused",
-        severity="error",
-        message=f"{error.what}: {error.why}" if error.why else error.what,
-        node=error.node if isinstance(error, UnsupportedOperator) else error.where,
-        remedy=error.remedy,
-    )
+    return refusal("apple/unsupported-operator" if unsupported else "apple/refused", error)
 
 
 def _compute(wanted: Scheme, options: Mapping[str, Any]) -> str:
-    unknown = sorted(set(options) - {"compute"})
-    if unknown:
-        raise UsageError(
-            f"unknown option '{unknown[0]}'",
-            where=f"[targets.{TARGET_NAME}]",
-            remedy="Known options: compute.",
-        )
+    check_options(TARGET_NAME, options, ["compute"])
     natural = "fp32" if wanted.precision == "fp32" else "fp16"
     compute = options.get("compute", natural)
     if compute not in _COMPUTE:
@@ -164,22 +153,6 @@ def _compute(wanted: Scheme, options: Mapping[str, Any]) -> str:
             remedy=f"Leave it out, or ask for precision {compute}.",
         )
     return str(compute)
-
-
-def _check_precision(model: ir.Model, wanted: Scheme) -> None:
-    quantized = is_quantized_model(model)
-    if wanted.is_quantized and not quantized:
-        raise ModelError(
-            f"precision {wanted.precision} needs a quantized model",
-            why="the model holds no QuantizeLinear",
-            remedy="Quantize it first, or ask for precision fp16 or fp32.",
-        )
-    if quantized and not wanted.is_quantized:
-        raise ModelError(
-            f"precision {wanted.precision} needs a float model",
-            why="the model holds QuantizeLinear or DequantizeLinear",
-            remedy="Emit the model from before quantization, or ask for precision w8a8.",
-        )
 
 
 def _signature(port: Port) -> TensorSignature:

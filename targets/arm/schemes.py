@@ -7,7 +7,6 @@ The lists follow the selectors of its QDQ transformer (`qdq_selector_action_tran
 from __future__ import annotations
 
 from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
-from edgewise.errors import UnsupportedPrecision
 
 TARGET_NAME = "arm"
 
@@ -76,13 +75,3 @@ _W8A8 = Scheme(
 _FP32 = Scheme(target=TARGET_NAME, precision="fp32")
 
 SCHEMES = {"w8a8": _W8A8, "fp32": _FP32}
-
-
-def scheme(precision: str) -> Scheme:
-    """The scheme of that precision. Raises UnsupportedPrecision."""
-    if precision not in SCHEMES:
-        raise UnsupportedPrecision(
-            f"{TARGET_NAME} does not offer precision '{precision}'",
-            remedy=f"Choose one of {', '.join(SCHEMES)}.",
-        )
-    return SCHEMES[precision]

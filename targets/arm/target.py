@@ -17,10 +17,17 @@ from edgewise.graph.quantized import QUANTIZE
 from edgewise.targets.arm.fusion import island_findings, optimize_as_on_arm
 from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.integer_pad import pad_in_integers
-from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME, scheme
+from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME
 from edgewise.targets.arm.session import SESSION_OPTIONS, ArmSession
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
-from edgewise.targets.manifest import load_artifact, publish, tool_versions
+from edgewise.targets.manifest import publish, tool_versions
+from edgewise.targets.preconditions import (
+    artifact_of,
+    check_options,
+    check_precision,
+    refusal,
+    scheme_of,
+)
 
 #: keys of [targets.arm] beside the precision
 _OPTIONS = ("batch",)
@@ -33,21 +40,13 @@ class ArmTarget:
     precisions = tuple(SCHEMES)
 
     def scheme(self, precision: str) -> Scheme:
-        return scheme(precision)
+        return scheme_of(TARGET_NAME, SCHEMES, precision)
 
     def check(self, model: ir.Model) -> list[Finding]:
         try:
             return _findings(_tuned(model, batch=None))
         except ModelError as error:
-            return [
-                Finding(
-                    "arm/refused",
-                    "error",
-                    f"{error.what}: {error.why}" if error.why else error.what,
-                    node=getattr(error, "node", ""),
-                    remedy=error.remedy,
-                )
-            ]
+            return [refusal("arm/refused", error)]
 
     def emit(
         self,
@@ -68,9 +67,9 @@ class ArmTarget:
         options = options or EmitOptions()
         wanted = self.scheme(precision)
         tuned = _tuned(model, batch=_batch(options.options))
-        _check_precision(tuned, wanted)
+        check_precision(tuned, wanted, self.precisions)
         findings = tuple(_findings(tuned))
-        manifest = _manifest(tuned, precision, options)
+        manifest = _manifest(tuned, wanted.precision, options)
         data = to_bytes(tuned)
         artifact = publish(
             out_dir, f"{options.name}.onnx", manifest, lambda path: _write(path, data)
@@ -87,13 +86,7 @@ class ArmTarget:
                 why="artifacts run on this machine's CPU only",
                 remedy="Use the device 'local'.",
             )
-        known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
-        if known.target != TARGET_NAME:
-            raise UsageError(
-                f"the artifact was made for {known.target}",
-                where=str(known.path),
-                remedy=f"Open it with the target '{known.target}'.",
-            )
+        known = artifact_of(TARGET_NAME, artifact)
         return ArmSession(known.path, known.manifest, threads=threads)
 
 
@@ -111,13 +104,7 @@ def _tuned(model: str | Path | ir.Model, batch: int | None) -> ir.Model:
 
 
 def _batch(options: Mapping[str, Any]) -> int | None:
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise UsageError(
-            f"unknown option '{unknown[0]}'",
-            where=f"[targets.{TARGET_NAME}]",
-            remedy=f"Known options: {', '.join(_OPTIONS)}.",
-        )
+    check_options(TARGET_NAME, options, _OPTIONS)
     batch = options.get("batch")
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise UsageError(
@@ -125,21 +112,6 @@ def _batch(options: Mapping[str, Any]) -> int | None:
             where=f"[targets.{TARGET_NAME}]",
         )
     return batch
-
-
-def _check_precision(model: ir.Model, wanted: Scheme) -> None:
-    if wanted.is_quantized and not is_quantized_model(model):
-        raise ModelError(
-            f"precision {wanted.precision} needs a quantized model",
-            why="the model holds no QuantizeLinear",
-            remedy="Quantize it first, or ask for precision fp32.",
-        )
-    if not wanted.is_quantized and is_quantized_model(model):
-        raise ModelError(
-            f"precision {wanted.precision} needs a float model",
-            why="the model holds QuantizeLinear or DequantizeLinear",
-            remedy="Emit the model from before quantization, or ask for precision w8a8.",
-        )
 
 
 def _findings(model: ir.Model) -> list[Finding]:

@@ -111,7 +111,7 @@ def test_custom_domains_are_refused(make, tmp_path):
 
 @pytest.mark.parametrize(
     ("precision", "quantized", "remedy"),
-    [("w8a8", False, "Quantize it first"), ("fp16", True, "w8a8"), ("fp32", True, "w8a8")],
+    [("w8a8", False, "quantize it first"), ("fp16", True, "w8a8"), ("fp32", True, "w8a8")],
 )
 def test_model_and_precision_must_agree(make, tmp_path, precision, quantized, remedy):
     model = make.quantized_cnn() if quantized else make.node("Relu", [(2,)], {}).model()
