@@ -115,6 +115,8 @@ class Target(Protocol):
     name: str
     #: precisions offered, the default one first
     precisions: tuple[str, ...]
+    #: keys of [targets.<name>] beside the precision
+    options: tuple[str, ...]
 
     def scheme(self, precision: str) -> Scheme:
         """How the target wants the QDQ model. Raises UnsupportedPrecision."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from typing import Any
 
 from edgewise.errors import DataError, DeviceError
+from edgewise.findings import Finding
 from edgewise.targets.android.runtime import LoadFailure, load
 from edgewise.targets.base import Array, Artifact, Feeds, from_file, to_file
 
 
 class LiteRtSession:
-    """`edgewise.targets.base.Session` over a LiteRT interpreter."""
+    """`edgewise.targets.base.Session` over a LiteRT interpreter.
+
+    `findings` tells that a latency measured through it is this machine's, not a phone's.
+    """
 
     latency_reason: str | None = None
 
@@ -26,7 +32,8 @@ class LiteRtSession:
                 why="LiteRT runs on this machine only",
                 remedy="Use the device 'local'.",
             )
-        self.device, self.threads = device, threads
+        self.device, self.threads = f"local ({platform.machine()})", threads
+        self.findings = _host_findings()
         self._manifest = artifact.manifest
         try:
             self._interpreter: Any = load(artifact.path, threads)
@@ -82,6 +89,20 @@ class LiteRtSession:
         if self._interpreter is None:
             raise DeviceError("the session is closed", remedy="Open the artifact again.")
         return self._interpreter
+
+
+def _host_findings() -> tuple[Finding, ...]:
+    if hasattr(sys, "getandroidapilevel"):
+        return ()
+    return (
+        Finding(
+            "android/measured-off-device",
+            "warning",
+            f"measured on this {platform.machine()} machine, not on a phone: latency differs, "
+            "outputs hardly do",
+            remedy="Measure on the device before you rely on the latency.",
+        ),
+    )
 
 
 def _indices(details: list[dict[str, Any]]) -> dict[str, int]:

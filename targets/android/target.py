@@ -31,7 +31,8 @@ class AndroidTarget:
     """`edgewise.targets.base.Target` for TFLite."""
 
     name = "android"
-    precisions: tuple[str, ...] = ("w8a8", "fp32")
+    precisions = tuple(SCHEMES)
+    options = ("io",)
 
     def scheme(self, precision: str) -> Scheme:
         """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
@@ -107,7 +108,7 @@ def _lower(model: ir.Model, *, float_io: bool) -> Lowered:
 
 
 def _io_option(options: EmitOptions) -> str:
-    check_options("android", options.options, ["io"])
+    check_options(AndroidTarget.name, options.options, AndroidTarget.options)
     io = str(options.options.get("io", "int8"))
     if io not in _IO_CHOICES:
         raise UsageError(

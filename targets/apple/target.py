@@ -44,6 +44,7 @@ class AppleTarget:
 
     name = TARGET_NAME
     precisions = tuple(SCHEMES)
+    options = ("compute",)
 
     def scheme(self, precision: str) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
@@ -138,7 +139,7 @@ def _refusal(error: EdgewiseError) -> Finding:
 
 
 def _compute(wanted: Scheme, options: Mapping[str, Any]) -> str:
-    check_options(TARGET_NAME, options, ["compute"])
+    check_options(TARGET_NAME, options, AppleTarget.options)
     natural = "fp32" if wanted.precision == "fp32" else "fp16"
     compute = options.get("compute", natural)
     if compute not in _COMPUTE:

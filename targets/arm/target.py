@@ -29,15 +29,13 @@ from edgewise.targets.preconditions import (
     scheme_of,
 )
 
-#: keys of [targets.arm] beside the precision
-_OPTIONS = ("batch",)
-
 
 class ArmTarget:
     """Implements `edgewise.targets.base.Target`. Options: `batch` fixes the first dimension."""
 
     name = TARGET_NAME
     precisions = tuple(SCHEMES)
+    options = ("batch",)
 
     def scheme(self, precision: str) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
@@ -104,7 +102,7 @@ def _tuned(model: str | Path | ir.Model, batch: int | None) -> ir.Model:
 
 
 def _batch(options: Mapping[str, Any]) -> int | None:
-    check_options(TARGET_NAME, options, _OPTIONS)
+    check_options(TARGET_NAME, options, ArmTarget.options)
     batch = options.get("batch")
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,12 @@ def _metadata(content: bytes) -> tuple[str, str, list[float], list[float], str]:
 def test_a_session_keeps_its_contract(kit: Any, tmp_path: Path) -> None:
     session = TARGET.open(TARGET.emit(_float_model(kit), tmp_path), threads=2)
     assert isinstance(session, Session)
-    assert (session.device, session.threads, session.latency_reason) == ("local", 2, None)
+    assert (session.device, session.threads, session.latency_reason) == (
+        f"local ({platform.machine()})",
+        2,
+        None,
+    )
+    assert [finding.rule for finding in session.findings] == ["android/measured-off-device"]
     x = np.full((1, 3, 4, 5), -1, np.float32)
     session.prepare({"x": x})
     session.invoke()

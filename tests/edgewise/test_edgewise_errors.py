@@ -191,6 +191,20 @@ def test_wrong_command_lines(run: Run, arguments: list[str], said: str) -> None:
     fails(run, [*arguments], 2, said)
 
 
+def test_an_unknown_option_of_a_target_is_refused_before_any_work(
+    run: Run, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import edgewise.pipeline
+
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("nothing may be exported yet")
+
+    monkeypatch.setattr(edgewise.pipeline, "_export", work)
+    tiny.project.write_text(tiny.project.read_text() + "bach = 1\n")
+    arguments = ["build", str(tiny.project), "--out", str(tmp_path / "dist")]
+    fails(run, arguments, 2, "[targets.arm]: unknown option 'bach'. Known options: batch")
+
+
 def test_a_defect_is_one_line_without_v_and_a_traceback_with_it(
     run: Run, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,14 @@ def test_gaps_are_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text.count("[1]") == 3
 
 
+def test_a_latency_says_where_it_was_measured() -> None:
+    results = {name: result(name) for name in ("android", "arm")}
+    results["apple"] = result("apple", **UNMEASURED)
+    stream = io.StringIO()
+    print_results(results, stream)
+    assert "latency of android, arm: local, threads 1\n" in stream.getvalue()
+
+
 def test_missed_budgets_are_told_one_by_one() -> None:
     rows = (
         BudgetResult("max_size_mb", 4.0, 5.012345, False),

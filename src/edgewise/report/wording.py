@@ -54,6 +54,16 @@ def latency(latency: Latency) -> Cell:
     return Cell(figure, faster if latency.speedup >= 0.995 else slower)
 
 
+def where_measured(targets: Mapping[str, TargetResult]) -> list[str]:
+    """`latency of android, arm: local (x86_64), threads 1`: one line per device and threads."""
+    places: dict[str, list[str]] = {}
+    for name, result in targets.items():
+        if result.latency.median_ms is not None:
+            place = f"{result.latency.device}, threads {result.latency.threads}"
+            places.setdefault(place, []).append(name)
+    return [f"latency of {', '.join(names)}: {place}" for place, names in places.items()]
+
+
 def equivalence(equivalence: Equivalence) -> Cell:
     agreement = equivalence.argmax_agreement
     detail = "" if agreement is None else f"argmax {_percent(agreement)}"
