@@ -56,7 +56,7 @@ def collect_statistics(
     samples = 0
     workers = max(threads, 1)
     with ThreadPoolExecutor(workers) as pool:
-        for sample in progress.track(islice(source, limit), "Calibrating", total):
+        for sample in progress.track(islice(source, limit), "calibrating", total):
             _check_feeds(sample, inputs)
             fed = {name: sample.feeds[name] for name in names if name in sample.feeds}
             values = fed | (session.run(sample.feeds, computed) if computed else {})

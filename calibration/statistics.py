@@ -212,9 +212,9 @@ class Statistics:
         if not path.exists():
             raise UsageError("no such file", where=str(path), remedy="Check the statistics' path.")
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                header = json.loads(archive["header"].tobytes())
-                columns = {name: archive[name] for name in _COLUMNS}
+            with zipfile.ZipFile(path) as archive:
+                header = json.loads(_member(archive, "header").tobytes())
+                columns = {name: _member(archive, name) for name in _COLUMNS}
             return _from_columns(header, columns)
         except (
             OSError,
@@ -232,6 +232,12 @@ class Statistics:
                 why="the file is damaged, or is not a statistics file",
                 remedy="Calibrate again.",
             ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """One array, read whole: only then is its checksum compared, and `numpy.load` stops before."""
+    content = io.BytesIO(archive.read(f"{name}.npy"))
+    return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
 
 
 def _from_columns(header: dict[str, Any], columns: dict[str, npt.NDArray[Any]]) -> Statistics:

@@ -69,18 +69,18 @@ def export(
         ModelError: the model cannot be read, is invalid, or differs from its source after export.
         DataError: from `example`.
     """
-    progress.step("Reading the model")
+    progress.step("reading the model")
     early = list(islice(example, _PARITY_SAMPLES)) if isinstance(example, Iterable) else []
     first = early[0].feeds if early else None
     opened = open_model(source, input_shapes or {}, first, base)
-    progress.step("Bringing it to canonical form")
+    progress.step("bringing it to canonical form")
     # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
     fixed = input_shapes if opened.kind.startswith("onnx") else None
     with quiet():  # shape inference logs what it cannot infer
         hub = prepare(opened.model, input_shapes=fixed)
         findings = canonicalize(hub)
     specs = input_specs(hub)
-    progress.step("Comparing it with its source")
+    progress.step("comparing it with its source")
     samples = early or _opened(example, specs)
     parity = measure_parity(opened, hub, specs, [sample.feeds for sample in samples])
     return ExportResult(hub, opened.kind, parity, (*findings, *_unmeasured(parity)))

@@ -108,7 +108,7 @@ def equivalence_findings(result: Equivalence) -> list[Finding]:
         return [Finding("validation/not-equal", "error", result.reason or "no figures")]
     misses = []
     if result.max_lsb is not None and result.max_lsb > GATE_MAX_LSB:
-        misses.append(f"outputs differ by up to {result.max_lsb:g} LSB (limit {GATE_MAX_LSB:g})")
+        misses.append(f"outputs differ by up to {result.max_lsb:.3g} LSB (limit {GATE_MAX_LSB:g})")
     agreement = result.argmax_agreement
     if agreement is not None and agreement < GATE_ARGMAX_AGREEMENT:
         misses.append(f"the argmax is equal on {agreement:.2%} (limit {GATE_ARGMAX_AGREEMENT:.1%})")

@@ -98,7 +98,7 @@ def test_progress_advances_once_per_sample(models, source_of):
 
     model = models["branches"]()
     collect_statistics(model, source_of(model, 3), progress=Listener(), limit=2)
-    assert seen == [("Calibrating", 2)]
+    assert seen == [("calibrating", 2)]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

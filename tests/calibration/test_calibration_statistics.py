@@ -7,7 +7,7 @@ import zipfile
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgewise.calibration.statistics import (
@@ -186,6 +186,7 @@ def test_another_npz_is_a_data_error(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1), flip=st.integers(1, 255), cut=st.booleans())
+@example(share=0.01953125, flip=2, cut=False)
 def test_a_damaged_file_is_a_data_error(tmp_path_factory, share, flip, cut):
     path = tmp_path_factory.mktemp("damaged") / "s.npz"
     statistics().save(path)

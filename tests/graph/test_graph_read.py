@@ -50,6 +50,11 @@ def test_auto_pad_agrees_with_onnx_runtime(
 
     automatic = run(auto_pad=mode)
     node = ir.node("Conv", [], attributes={"auto_pad": mode})
+    skipped = (-(-size // stride) - 1) * stride + kernel - size
+    if mode != "VALID" and int(skipped / 2 if mode == "SAME_UPPER" else (skipped + 1) / 2) < 0:
+        with pytest.raises(ModelError, match="explicit padding"):
+            graph.resolve_pads(node, [size], [kernel], [stride], [dilation])
+        return
     begin, end = graph.resolve_pads(node, [size], [kernel], [stride], [dilation])
     np.testing.assert_array_equal(run(pads=[*begin, *end]), automatic)
 
@@ -88,3 +93,9 @@ def test_dynamic_scale_is_refused() -> None:
     node = ir.node("QuantizeLinear", [ir.val("x"), ir.val("scale")])
     with pytest.raises(ModelError, match="scale and zero point must be constants"):
         graph.quantization_of(node)
+
+
+def test_same_padding_that_would_be_negative_is_refused() -> None:
+    node = ir.node("Conv", [], attributes={"auto_pad": "SAME_UPPER"}, name="patchify")
+    with pytest.raises(ModelError, match=r"'patchify' \(Conv\).*auto_pad SAME_UPPER"):
+        graph.resolve_pads(node, [4], [1], [4], [1])

@@ -71,6 +71,11 @@ def resolve_pads(
     SAME_UPPER and SAME_LOWER follow the ONNX operator specification: the output has
     `ceil(input / stride)` elements, an odd element of padding goes to the end (UPPER) or to the
     beginning (LOWER).
+
+    Raises:
+        ModelError: SAME with a stride so much larger than the window that the formula asks for
+            negative padding at the beginning. ONNX Runtime then skips elements; TensorFlow, TFLite
+            and Core ML do not.
     """
     auto_pad = attribute(node, "auto_pad", "NOTSET")
     rank = len(kernel)
@@ -78,7 +83,15 @@ def resolve_pads(
         sizes = np.asarray(spatial)
         steps = np.asarray(strides)
         window = (np.asarray(kernel) - 1) * np.asarray(dilations) + 1
-        total = np.maximum((-(-sizes // steps) - 1) * steps + window - sizes, 0)
+        total = (-(-sizes // steps) - 1) * steps + window - sizes
+        if (total < (-1 if auto_pad == "SAME_UPPER" else -2)).any():
+            raise ModelError(
+                f"auto_pad {auto_pad} means different things to different runtimes here",
+                where=f"node '{node_label(node)}' ({node.op_type})",
+                why="the stride exceeds the window so far that the padding would be negative",
+                remedy="Export the model with explicit padding.",
+            )
+        total = np.maximum(total, 0)
         small, large = total // 2, total - total // 2
         begin, end = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
         return [int(p) for p in begin], [int(p) for p in end]
