@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import google.protobuf.message
@@ -47,10 +48,11 @@ def load(source: str | Path | ir.Model) -> ir.Model:
         raise _unreadable(path, f"its graph is malformed ({error})") from error
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _tensors(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
     """Every stored tensor: initializers and attributes, of subgraphs too."""
-    yield from graph.initializer
-    for node in graph.node:
+    if isinstance(body, onnx.GraphProto):
+        yield from body.initializer
+    for node in body.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for subgraph in (attribute.g, *attribute.graphs):
@@ -59,7 +61,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 def _read_external_data(proto: onnx.ModelProto, path: Path) -> None:
     folder = path.resolve().parent
-    for tensor in _tensors(proto.graph):
+    for tensor in chain.from_iterable(map(_tensors, (proto.graph, *proto.functions))):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
