@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import edgewise.targets
@@ -91,6 +92,76 @@ def test_tflite_equals_its_qdq_model_on_every_test_image(
         actual = session.run(feeds)[output]
         assert np.abs(actual - expected).max() <= 1.001 * step
         assert actual.argmax() == expected.argmax()
+
+
+def activation_scales(model: ir.Model) -> set[tuple[float, int]]:
+    """Scale and zero point of every activation of a QDQ model."""
+    found = [
+        graph.quantization_of(node) for node in model.graph if node.op_type == "QuantizeLinear"
+    ]
+    return {(float(q.scale), int(q.zero_point)) for q in found}
+
+
+def test_tflite_file_carries_exactly_the_scales_of_its_qdq_model(
+    dist: tuple[Path, dict[str, Any]],
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(dist[0] / "android/digits.tflite"))
+    details = interpreter.get_tensor_details()
+    stored = {
+        (float(d["quantization_parameters"]["scales"][0]), int(d["quantization"][1]))
+        for d in details
+        if d["dtype"] == np.int8 and d["quantization_parameters"]["scales"].size == 1
+    }
+    expected = activation_scales(graph.load(dist[0] / "stages/qdq-android.onnx"))
+    assert expected <= stored
+
+
+def test_core_ml_package_carries_exactly_the_scales_of_its_qdq_model(
+    dist: tuple[Path, dict[str, Any]],
+) -> None:
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    from edgewise.targets.apple._coremltools import ct, quiet
+
+    package = dist[0] / "apple/digits.mlpackage"
+    with quiet():
+        spec = ct.utils.load_spec(str(package))
+        program = load(
+            spec,
+            specification_version=spec.specificationVersion,
+            file_weights_dir=str(package / "Data/com.apple.CoreML/weights"),
+        )
+    operations = list(program.functions["main"].operations)
+    stored = {
+        (float(op.scale.val), int(op.zero_point.val) if op.zero_point else 0)
+        for op in operations
+        if op.op_type == "quantize"
+    }
+    model = graph.load(dist[0] / "stages/qdq-apple.onnx")
+    assert stored == activation_scales(model)
+    weights = {
+        q.scale.tobytes()
+        for q in map(graph.quantization_of, dequantized_weights(model))
+        if not q.per_tensor
+    }
+    kept = {
+        op.scale.val.astype(np.float32).tobytes()
+        for op in operations
+        if op.op_type == "constexpr_affine_dequantize"
+    }
+    assert weights and weights <= kept
+
+
+def dequantized_weights(model: ir.Model) -> list[ir.Node]:
+    return [
+        node
+        for node in model.graph
+        if node.op_type == "DequantizeLinear"
+        and (data := graph.constant(node.inputs[0])) is not None
+        and data.dtype == np.int8
+    ]
 
 
 def test_second_run_gives_the_same_bytes(dist: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
