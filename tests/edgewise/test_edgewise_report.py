@@ -154,6 +154,7 @@ def test_findings_are_counted_or_told() -> None:
             "identical",
             "argmax 100 %",
         ),
+        (wording.size(result(size_bytes=40_000, size_fp32_bytes=20_000)), "40.0 kB", "2.0x larger"),
         (
             wording.accuracy(Accuracy("mse", 0.5, 0.75, 0.25, None, 9)),
             "0.5000 -> 0.7500",

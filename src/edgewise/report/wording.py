@@ -25,7 +25,8 @@ def size(result: TargetResult) -> Cell:
     figure = bytes_text(result.size_bytes)
     if result.size_fp32_bytes is None:
         return Cell(figure)
-    return Cell(figure, f"{result.size_fp32_bytes / max(result.size_bytes, 1):.1f}x smaller")
+    ratio = result.size_fp32_bytes / max(result.size_bytes, 1)
+    return Cell(figure, f"{ratio:.1f}x smaller" if ratio >= 0.995 else f"{1 / ratio:.1f}x larger")
 
 
 def accuracy(accuracy: Accuracy) -> Cell:
