@@ -43,6 +43,8 @@ class Placement:
 
     names: frozenset[str]
     findings: tuple[Finding, ...]
+    #: those of the names that mark a requantization: Identity nodes that tie nothing together
+    markers: frozenset[str] = frozenset()
 
     def __contains__(self, node: object) -> bool:
         return isinstance(node, ir.Node) and node.name in self.names

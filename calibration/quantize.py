@@ -110,8 +110,7 @@ def quantize_with_findings(
         fused=frozenset(plan.fused),
     )
     proto = insert_qdq(ir.to_proto(work), steering)
-    markers = placement.names - original.names
-    result = finish(proto, model, fused=plan.fused, markers=markers)
+    result = finish(proto, model, fused=plan.fused, markers=placement.markers)
     verify(result, promise)
     return Quantized(result, placement.findings)
 

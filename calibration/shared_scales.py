@@ -33,17 +33,17 @@ def requantize_conflicts(
     nodes.
     """
     number = _activation(scheme)
-    names = set(placement.names)
-    for members in _groups(model, Placement(frozenset(names), ()), scheme).values():
+    markers: set[str] = set()
+    for members in _groups(model, placement, scheme).values():
         fixed = _prescribed_members(model, placement, members, scheme)
         chosen = _choose(members, fixed, ranges, number)
         for tensor, parameters in fixed.items():
             if parameters == chosen or len(members) == 1:
                 continue
             for node in _requantize(model, placement, tensor, scheme):
-                names.add(node.name or "")
+                markers.add(node.name or "")
                 ranges[node.outputs[0].name or ""] = ranges[tensor]
-    return Placement(frozenset(names), placement.findings)
+    return Placement(placement.names | markers, placement.findings, frozenset(markers))
 
 
 def assign_parameters(
@@ -83,7 +83,7 @@ def _groups(model: ir.Model, placement: Placement, scheme: Scheme) -> dict[str, 
         tensors = [value.name or "" for value in activations(node)]
         for name in tensors:
             parent.setdefault(name, name)
-        if moves_data(node, scheme):
+        if moves_data(node, scheme) and node.name not in placement.markers:
             for name in tensors[1:]:
                 parent[find(name)] = find(tensors[0])
     groups: dict[str, list[str]] = defaultdict(list)

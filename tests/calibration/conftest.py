@@ -129,8 +129,8 @@ SYMMETRIC = NumberFormat("int8", symmetric=True)
 WEIGHT = NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True)
 SHARED = frozenset(
     {
-        "AveragePool", "Concat", "Flatten", "Gather", "Max", "MaxPool", "Min", "Pad", "Reshape",
-        "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+        "AveragePool", "Concat", "Flatten", "Gather", "Identity", "Max", "MaxPool", "Min", "Pad",
+        "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
 QUANTIZED = SHARED | frozenset(
