@@ -99,3 +99,9 @@ def test_same_padding_that_would_be_negative_is_refused() -> None:
     node = ir.node("Conv", [], attributes={"auto_pad": "SAME_UPPER"}, name="patchify")
     with pytest.raises(ModelError, match=r"'patchify' \(Conv\).*auto_pad SAME_UPPER"):
         graph.resolve_pads(node, [4], [1], [4], [1])
+
+
+def test_a_quantized_number_stays_an_array() -> None:
+    value = graph.quantization_of(dequantize([0.5], [3], 0, [])).dequantize(np.array(7, np.int8))
+    assert isinstance(value, np.ndarray)
+    assert (value.shape, value.dtype, value.item()) == ((), np.float32, 2.0)

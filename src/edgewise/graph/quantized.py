@@ -46,8 +46,7 @@ class TensorQuantization:
         """The float32 values that `quantized` stands for."""
         scale, zero = self._spread(self.scale, quantized), self._spread(self.zero_point, quantized)
         centred = quantized.astype(np.int32) - zero.astype(np.int32)
-        real: npt.NDArray[np.float32] = np.multiply(centred, scale, dtype=np.float32)
-        return real
+        return np.asarray(np.multiply(centred, scale, dtype=np.float32))  # 0-d gives a scalar
 
     def _spread(self, part: npt.NDArray[Any], data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if part.ndim == 0 or self.axis is None:

@@ -70,8 +70,7 @@ def quantize(array: Array, quantization: TensorQuantization) -> Array:
         scale, zero = scale.reshape(shape), zero.reshape(shape)
     info = np.iinfo(zero.dtype)
     shifted = np.rint(array.astype(np.float32) / scale) + zero.astype(np.float32)
-    result: Array = np.clip(shifted, info.min, info.max).astype(zero.dtype)
-    return result
+    return np.asarray(np.clip(shifted, info.min, info.max).astype(zero.dtype))  # 0-d gives a scalar
 
 
 def _refuse_blocks(call: Call, quantization: TensorQuantization) -> None:
