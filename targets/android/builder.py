@@ -94,8 +94,10 @@ class Builder:
 
     def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
         """The same elements in memory order under another physical shape."""
-        if tuple(shape) == tensor.shape:
-            return tensor
+        return tensor if tuple(shape) == tensor.shape else self.copy(tensor, shape)
+
+    def copy(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+        """As `reshape`, but a tensor of its own even where the shape stays."""
         dims = np.array(shape, np.int32)
         # newShape is an option as well as an input: vendor compilers read it, kernels the input
         return self.add(

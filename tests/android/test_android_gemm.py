@@ -82,6 +82,14 @@ def test_matmul(execute: Any, kit: Any, rng: Any, left: Any, right: Any, constan
     assert run.error <= kit.float_tolerance
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (2, 6, 6), (1, 4, 6, 6)])
+def test_matmul_of_a_tensor_with_itself(execute: Any, kit: Any, rng: Any, shape: Any) -> None:
+    x = rng.standard_normal(shape, np.float32)
+    square = kit.node("MatMul", ["x", "x"], ["y"])
+    run = execute(kit.model([square], {"x": x}, {"y": np.float32}, {}), {"x": x})
+    assert run.error <= kit.float_tolerance
+
+
 def test_matmul_int8(execute: Any, kit: Any, rng: Any) -> None:
     x = rng.standard_normal((2, 3, 8), np.float32)
     integers = rng.integers(-127, 128, (8, 5)).astype(np.int8)

@@ -166,11 +166,16 @@ def lower_matmul(call: Call) -> None:
 
 
 def _batch_matmul(call: Call, a: Value, b: Value) -> Value:
-    """Case 2: the last two axes of an operand may be swapped in memory at no cost."""
+    """Case 2: the last two axes of an operand may be swapped in memory at no cost.
+
+    XNNPACK computes nonsense when both sides are one tensor (LiteRT 2.3): the right one is copied.
+    """
     builder = call.builder
     rank = max(a.rank, b.rank)
     a, swapped_a = _matrix(call, builder.with_rank(a, rank))
     b, swapped_b = _matrix(call, builder.with_rank(b, rank))
+    if a.tensor is b.tensor:
+        b = Value(builder.copy(b.tensor, b.tensor.shape), b.perm)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return call.write(
         "BATCH_MATMUL",
