@@ -20,7 +20,7 @@ import onnx_ir as ir
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, is_float, output_channels, role
 from edgewise.calibration.placement import Placement
 from edgewise.calibration.scheme import NumberFormat, Scheme
-from edgewise.graph import attribute, constant
+from edgewise.graph import add_initializer, attribute, constant
 
 
 def name_nodes(model: ir.Model) -> None:
@@ -45,23 +45,6 @@ def to_float_form(model: ir.Model, placement: Placement, scheme: Scheme) -> None
             if node.op_type == "Gemm":
                 _fold_gemm_factors(node)
             _vector_bias(model.graph, node, scheme.bias_required)
-
-
-def add_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
-    """A new initializer; its name gets a number when it is taken."""
-    unique, number = name, 1
-    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
-    while unique in taken:
-        unique, number = f"{name}_{number}", number + 1
-    tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
-    value = ir.Value(
-        name=unique,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    return value
 
 
 def _own_constants(model: ir.Model, placement: Placement, weight: NumberFormat) -> None:
@@ -94,7 +77,7 @@ def _copy(graph: ir.Graph, value: ir.Value, node: ir.Node) -> ir.Value:
     array = constant(value)
     if array is None:
         raise ValueError(f"'{value.name}' is not constant")
-    return add_constant(graph, f"{value.name}_{node.name}", array)
+    return add_initializer(graph, f"{value.name}_{node.name}", array)
 
 
 def _replace_constant(graph: ir.Graph, node: ir.Node, index: int, array: npt.NDArray[Any]) -> None:
@@ -106,7 +89,7 @@ def _replace_constant(graph: ir.Graph, node: ir.Node, index: int, array: npt.NDA
         value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
         value.shape = ir.Shape(array.shape)
     else:
-        copy = add_constant(graph, f"{value.name}_{node.name}", array)
+        copy = add_initializer(graph, f"{value.name}_{node.name}", array)
         node.replace_input_with(index, copy)
 
 
@@ -129,7 +112,7 @@ def _vector_bias(graph: ir.Graph, node: ir.Node, required: bool) -> None:
         node.resize_inputs(3 if required else 2)
         if required:
             zeros = np.zeros(channels, np.float32)
-            node.replace_input_with(2, add_constant(graph, f"{node.name}_bias", zeros))
+            node.replace_input_with(2, add_initializer(graph, f"{node.name}_bias", zeros))
     elif bias.shape != (channels,):
         full = np.broadcast_to(bias.reshape(-1), (channels,))
         _replace_constant(graph, node, 2, full)

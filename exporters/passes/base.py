@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -85,23 +84,6 @@ def operand_and_scalar(node: ir.Node) -> tuple[ir.Value, float] | None:
         if value is not None and number is not None and same_shape(value, node.outputs[0]):
             return value, number
     return None
-
-
-def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """A new constant of the graph; the name gets a number where it is taken."""
-    unique, count = name, 0
-    while unique in graph.initializers:
-        count += 1
-        unique = f"{name}_{count}"
-    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
-    value = ir.Value(
-        name=unique,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    return value
 
 
 def make_node(

@@ -26,13 +26,12 @@ from edgewise.exporters.passes.base import (
     Array,
     Declined,
     PassOutcome,
-    add_initializer,
     bypass,
     is_op,
     make_node,
     replace,
 )
-from edgewise.graph import attribute, constant, consumers, node_label
+from edgewise.graph import add_initializer, attribute, constant, consumers, node_label
 
 _FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
 

@@ -20,7 +20,6 @@ import onnx_ir as ir
 from edgewise.exporters.passes.base import (
     Declined,
     PassOutcome,
-    add_initializer,
     is_op,
     make_node,
     operand_and_scalar,
@@ -28,7 +27,7 @@ from edgewise.exporters.passes.base import (
     scalar,
     sole_consumer,
 )
-from edgewise.graph import node_label
+from edgewise.graph import add_initializer, node_label
 
 _OPS = ("Relu", "Clip", "Max", "Min")
 

@@ -18,12 +18,11 @@ import onnx_ir as ir
 from edgewise.exporters.passes.base import (
     Declined,
     PassOutcome,
-    add_initializer,
     is_op,
     make_node,
     replace,
 )
-from edgewise.graph import constant, node_label
+from edgewise.graph import add_initializer, constant, node_label
 
 
 def settle_reshapes(model: ir.Model) -> PassOutcome:

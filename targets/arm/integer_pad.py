@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.graph import TensorQuantization, attribute, constant, consumers, quantization_of
+from edgewise.graph import (
+    TensorQuantization,
+    add_initializer,
+    attribute,
+    constant,
+    consumers,
+    quantization_of,
+)
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 
 _INTEGERS = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -78,14 +85,7 @@ def _replace(
     fill: npt.NDArray[np.generic],
 ) -> None:
     output = quantize.outputs[0]
-    name = f"{pad.outputs[0].name}_fill"
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(()),
-        type=ir.TensorType(ir.DataType.from_numpy(fill.dtype)),
-        const_value=ir.tensor(fill, name=name),
-    )
-    graph.register_initializer(value)
+    value = add_initializer(graph, f"{pad.outputs[0].name}_fill", fill)
     axes = [pad.inputs[3]] if len(pad.inputs) > 3 else []
     integer = ir.Node(
         "",

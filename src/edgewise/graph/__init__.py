@@ -15,11 +15,13 @@ from edgewise.graph.read import (
     static_shape,
 )
 from edgewise.graph.run import OrtSession
+from edgewise.graph.write import add_initializer
 
 __all__ = [
     "HUB_OPSET",
     "OrtSession",
     "TensorQuantization",
+    "add_initializer",
     "attribute",
     "constant",
     "consumers",
