@@ -48,14 +48,6 @@ def publish(
     return Artifact(target, complete)
 
 
-def write_manifest(manifest: Manifest, out_dir: str | Path) -> Path:
-    """Write `manifest.json` into `out_dir` in one move; gives its path."""
-    path = Path(out_dir) / MANIFEST_NAME
-    with staged(path) as temporary:
-        temporary.write_bytes(manifest_bytes(manifest))
-    return path
-
-
 def manifest_bytes(manifest: Manifest) -> bytes:
     """UTF-8 JSON with sorted keys, two spaces of indentation and a final newline."""
     text = json.dumps(manifest.as_dict(), indent=2, sort_keys=True, ensure_ascii=False)

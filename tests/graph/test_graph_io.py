@@ -29,6 +29,14 @@ def model_with_weight(size: int = 64) -> onnx.ModelProto:
     )
 
 
+def save_with_external_data(folder: Path) -> Path:
+    """`big.onnx` with its one weight in `w.bin`."""
+    path = folder / "big.onnx"
+    proto = model_with_weight(2000)
+    onnx.save_model(proto, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    return path
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         graph.load(tmp_path / "absent.onnx")
@@ -58,14 +66,7 @@ def test_truncated(tmp_path: Path, share: float) -> None:
 
 
 def test_external_data_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "big.onnx"
-    onnx.save_model(
-        model_with_weight(2000),
-        path,
-        save_as_external_data=True,
-        location="w.bin",
-        size_threshold=0,
-    )
+    path = save_with_external_data(tmp_path)
     loaded = graph.load(path)
     weight = loaded.graph.initializers["w"].const_value
     assert weight is not None
@@ -88,14 +89,7 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_external_data(tmp_path: Path) -> None:
-    path = tmp_path / "big.onnx"
-    onnx.save_model(
-        model_with_weight(2000),
-        path,
-        save_as_external_data=True,
-        location="w.bin",
-        size_threshold=0,
-    )
+    path = save_with_external_data(tmp_path)
     (tmp_path / "w.bin").unlink()
     with pytest.raises(ModelError, match=r"missing file 'w\.bin'"):
         graph.load(path)
