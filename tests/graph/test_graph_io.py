@@ -101,3 +101,17 @@ def test_save_is_deterministic_and_round_trips(tmp_path: Path) -> None:
     graph.save(graph.load(tmp_path / "a.onnx"), tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_a_large_model_keeps_its_weights_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgewise.graph import io
+
+    monkeypatch.setattr(io, "_EXTERNAL_ABOVE_BYTES", 1)
+    model = ir.from_proto(model_with_weight(2000))
+    graph.save(model, tmp_path / "large.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["large.data", "large.onnx"]
+    weight = graph.load(tmp_path / "large.onnx").graph.initializers["w"].const_value
+    assert weight is not None
+    np.testing.assert_array_equal(weight.numpy(), np.arange(2000, dtype=np.float32))
