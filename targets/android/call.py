@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from edgewise.errors import UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import TensorQuantization, attribute, node_label, static_shape
+from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.builder import INT8, Bounds, Builder
 from edgewise.targets.android.layout import Perm, Value, identity
 from edgewise.targets.android.model import Array, Quantization, Tensor
@@ -30,6 +31,8 @@ class Context:
     builder: Builder = field(default_factory=Builder)
     values: dict[ir.Value, Value] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    #: nodes without a lowering that could not be expanded either, and why
+    declined: Mapping[ir.Node, CannotExpand] = field(default_factory=dict)
     #: tensors whose columns are a permutation of the ONNX columns: column k is ONNX column order[k]
     column_orders: dict[Tensor, Array] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -9,6 +10,7 @@ import onnx_ir as ir
 from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import consumers, node_label, static_shape
+from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.boundary import add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
@@ -32,18 +34,24 @@ class Lowered:
     refusals: tuple[UnsupportedOperator, ...]
 
 
-def lower(model: ir.Model, *, float_io: bool = False) -> Lowered:
-    """Lower every node of a prepared model; all refusals are gathered, none is raised.
+def lower(
+    model: ir.Model,
+    declined: Mapping[ir.Node, CannotExpand] | None = None,
+    *,
+    float_io: bool = False,
+) -> Lowered:
+    """Lower every node of a legalized model; all refusals are gathered, none is raised.
 
     Args:
-        model: from `edgewise.graph.prepare`, shapes static.
+        model: from `legalize`, shapes static.
+        declined: why nodes without a lowering could not be expanded.
         float_io: keep float32 at both ends where the graph could take int8.
 
     Raises:
         ModelError: a shape is not static, or a dtype does not exist in TFLite.
     """
     plan = QdqPlan(model.graph)
-    context = Context(plan)
+    context = Context(plan, declined=declined or {})
     refusals = list(plan.refusals)
     inputs = [
         add_input(context, value, float_io=float_io)
@@ -81,7 +89,7 @@ def _lower_node(context: Context, node: ir.Node) -> None:
         return
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
-        raise Call(context, node, False).refuse(*_why_unknown(node))
+        raise Call(context, node, False).refuse(*_why_unknown(context, node))
     obstacle = _int8_obstacle(context, node, lowering)
     if obstacle is not None and plan.parameters and _computes_on_floats(plan, node):
         context.findings.append(
@@ -96,7 +104,9 @@ def _lower_node(context: Context, node: ir.Node) -> None:
     lowering.lower(Call(context, node, obstacle is None))
 
 
-def _why_unknown(node: ir.Node) -> tuple[str, str]:
+def _why_unknown(context: Context, node: ir.Node) -> tuple[str, str]:
+    if node in context.declined:
+        return context.declined[node].why, context.declined[node].remedy
     if node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
         return (
             "it belongs to the operator-oriented (QOperator) form of a quantized model",

@@ -10,12 +10,11 @@ import onnx_ir as ir
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import InternalError, UsageError
 from edgewise.findings import Finding
-from edgewise.graph import prepare
 from edgewise.targets.android import runtime
 from edgewise.targets.android.flatbuffer import serialize
+from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
-from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.android.remarks import findings_of
 from edgewise.targets.android.scheme import SCHEMES
 from edgewise.targets.android.session import LiteRtSession
@@ -43,7 +42,8 @@ class AndroidTarget:
 
         Raises ModelError when the model cannot be prepared (a shape that is not static).
         """
-        return list(findings_of(_lower(model, float_io=False)))
+        legal, declined = legalize(model)
+        return list(findings_of(lower(legal, declined)))
 
     def emit(
         self,
@@ -66,9 +66,9 @@ class AndroidTarget:
         options = options or EmitOptions()
         scheme = self.scheme(precision)
         io = _io_option(options)
-        prepared = _prepared(model)
-        check_precision(prepared, scheme, self.precisions)
-        lowered = lower(prepared, float_io=io == "float")
+        legal, declined = legalize(model)
+        check_precision(legal, scheme, self.precisions)
+        lowered = lower(legal, declined, float_io=io == "float")
         _raise_refusals(lowered)
         verify(lowered.graph)
         content = _content(lowered, options)
@@ -95,16 +95,6 @@ class AndroidTarget:
     ) -> LiteRtSession:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
         return LiteRtSession(artifact_of(self.name, artifact), device, threads)
-
-
-def _prepared(model: str | Path | ir.Model) -> ir.Model:
-    prepared = prepare(model, batch=1)
-    fuse_patterns(prepared)
-    return prepared
-
-
-def _lower(model: ir.Model, *, float_io: bool) -> Lowered:
-    return lower(_prepared(model), float_io=float_io)
 
 
 def _io_option(options: EmitOptions) -> str:

@@ -13,10 +13,10 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from edgewise.graph import OrtSession, prepare
+from edgewise.graph import OrtSession
 from edgewise.targets.android import TARGET
+from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import lower
-from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.base import Artifact, EmitOptions
 
 Array = np.ndarray[Any, Any]
@@ -117,9 +117,7 @@ def _difference(found: Array, expected: Array) -> float:
 
 def kinds(source: ir.Model, *, float_io: bool = False) -> list[str]:
     """The TFLite operators that a model lowers to, in order."""
-    prepared = prepare(source, batch=1)
-    fuse_patterns(prepared)
-    lowered = lower(prepared, float_io=float_io)
+    lowered = lower(*legalize(source), float_io=float_io)
     assert not lowered.refusals
     return [operator.kind for operator in lowered.graph.operators]
 

@@ -41,6 +41,15 @@ def prepare(
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     model = _upgrade(model)
+    settle(model)
+    return model
+
+
+def settle(model: ir.Model) -> None:
+    """Fold constants, drop what is dead, name what is nameless, sort, and infer shapes, in place.
+
+    For passes that add nodes to a prepared model: it brings the model back to the prepared form.
+    """
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _fold(model)
     _drop_identities(model)
@@ -50,7 +59,6 @@ def prepare(
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
-    return model
 
 
 def _name_nodes(model: ir.Model) -> None:
