@@ -1,0 +1,104 @@
+"""Running the selected cases through the android target, each in a process that may die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from node_tests.selection import Case, cases
+
+Verdict = Literal["pass", "refused", "wrong", "crash"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """`reason` is the refusal's or the difference's text; empty for a pass."""
+
+    name: str
+    operator: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def evaluate(names: Iterable[str]) -> list[Result]:
+    """One result per case name, in that order. A case that kills its process is a crash."""
+    pool, results = _new_pool(), []
+    try:
+        for name in names:
+            try:
+                results.append(pool.submit(evaluate_one, name).result())
+            except BrokenProcessPool:
+                results.append(Result(name, _cases()[name].operator, "crash", "the process died"))
+                pool = _new_pool()
+    finally:
+        pool.shutdown()
+    return results
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+@cache
+def _cases() -> dict[str, Case]:
+    return {case.name: case for case in cases()}
+
+
+def evaluate_one(name: str) -> Result:
+    """Emit the case's model as fp32, run the file, and compare with what ONNX expects."""
+    from edgewise.errors import EdgewiseError, InternalError, ModelError, UnsupportedOperator
+
+    case = _cases()[name]
+    try:
+        found = _run(case)
+    except InternalError as error:
+        return Result(name, case.operator, "crash", _line(error))
+    except (UnsupportedOperator, ModelError) as error:
+        why = getattr(error, "why", "") or _line(error)
+        return Result(name, case.operator, "refused", why)
+    except (EdgewiseError, Exception) as error:
+        return Result(name, case.operator, "crash", f"{type(error).__name__}: {_line(error)}")
+    problem = next(filter(None, (_difference(case, k, found) for k in case.expected)), None)
+    return Result(name, case.operator, "wrong" if problem else "pass", problem or "")
+
+
+def _run(case: Case) -> dict[str, np.ndarray[Any, Any]]:
+    import onnx_ir as ir
+
+    from edgewise.targets.android import TARGET
+
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = TARGET.emit(ir.from_proto(case.model), folder, "fp32")
+        session = TARGET.open(artifact)
+        try:
+            return session.run(case.feeds)
+        finally:
+            session.close()
+
+
+def _difference(case: Case, output: str, found: dict[str, np.ndarray[Any, Any]]) -> str | None:
+    expected, actual = case.expected[output], found[output]
+    if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
+        return (
+            f"{output} is {actual.dtype}{list(actual.shape)}, "
+            f"not {expected.dtype}{list(expected.shape)}"
+        )
+    if expected.dtype.kind == "f":
+        close = np.isclose(actual, expected, rtol=case.rtol, atol=case.atol, equal_nan=True)
+    else:
+        close = actual == expected
+    if close.all():
+        return None
+    return f"{np.count_nonzero(~close)} of {close.size} elements of {output} differ"
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,43 @@
+"""Runs the selected cases and prints the table of `docs/operators-android.md`.
+
+python tests/conformance/table.py                    # the whole table, to standard output
+python tests/conformance/table.py --write            # ... into docs/operators-android.md
+python tests/conformance/table.py --only LSTM,GRU    # every case of some operators
+python tests/conformance/table.py --match attention  # every case whose name holds a word
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from node_tests.document import DOCUMENT, document
+from node_tests.evaluate import evaluate
+from node_tests.selection import cases
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="ONNX node tests through the android target")
+    parser.add_argument("--only", default="", help="operators, separated by commas")
+    parser.add_argument("--match", default="", help="a part of the cases' names")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{DOCUMENT.name}")
+    arguments = parser.parse_args()
+    operators = set(filter(None, arguments.only.split(",")))
+    chosen = [
+        case.name
+        for case in cases()
+        if (not operators or case.operator in operators) and arguments.match in case.name
+    ]
+    results = evaluate(chosen)
+    if operators or arguments.match:
+        for result in results:
+            print(f"{result.verdict:8}{result.name}  {result.reason}")
+        print(dict(Counter(result.verdict for result in results)))
+    elif arguments.write:
+        DOCUMENT.write_text(document(results), encoding="utf-8")
+    else:
+        print(document(results), end="")
+
+
+if __name__ == "__main__":
+    main()
