@@ -27,9 +27,9 @@ def document(results: Sequence[Result]) -> str:
         "Made by `python tests/conformance/table.py --write` from the ONNX project's own node",
         f"tests (onnx {onnx.__version__}): models of one node whose tensors are float32, int32,",
         "int64, int8, uint8 or bool, without training, random numbers, sequences, strings and",
-        "decoding of images. Weights, axes, shapes and the like are constants. Each is emitted as fp32, run",
-        "in LiteRT, and compared with the expected output (relative 1e-3, absolute 1e-5; integers",
-        "exactly).",
+        "decoding of images. Weights, axes, shapes and the like are constants. Each is emitted as",
+        "fp32, run in LiteRT, and compared with the expected output (relative 1e-3, absolute 1e-5;",
+        "integers exactly).",
         "",
         f"**{len(results)} cases over {len(by_operator)} operators: {total['pass']} pass "
         f"({share:.1f} %), {total['refused']} refused with a reason, {total['wrong']} wrong, "
