@@ -1,53 +1,70 @@
-"""The walk that replaces nodes by their expansions, until nothing is left to replace."""
+"""The walk that replaces nodes by their expansions, until nothing is left to replace.
+
+A node is replaced by
+  1. the expansion that the table has for its operator, written for few nodes and exactness; or else
+  2. the function body that the ONNX standard gives the operator (see `body`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from edgewise.graph.expand.body import expand_by_body, has_body
 from edgewise.graph.expand.expansion import CannotExpand, Expansion
-from edgewise.graph.expand.table import EXPANSIONS
+from edgewise.graph.expand.table import EXPANSIONS, Expand
 from edgewise.graph.prepare import settle
 
 _STANDARD = ("", "ai.onnx")
 
 
-def expand(model: ir.Model, operators: Collection[str]) -> dict[ir.Node, CannotExpand]:
-    """Replace, in place, every node of `operators` that the table can write in simpler ones.
+def expand(
+    model: ir.Model, wanted: Callable[[ir.Node], bool], *, by_body: bool = True
+) -> dict[ir.Node, CannotExpand]:
+    """Replace, in place, every node that is wanted gone and can be written in simpler ones.
 
     An expansion may use operators that are expanded in their turn. Shapes of what is new are
     inferred and constants folded after each round.
 
     Args:
-        model: from `edgewise.graph.prepare`, shapes static.
-        operators: operators of the ONNX standard that the caller cannot express.
+        model: from `edgewise.graph.prepare`.
+        wanted: whether the caller cannot express a node of the ONNX standard.
+        by_body: expand operators without an entry in the table by their function body, too.
 
     Returns:
         The nodes that an expansion declined, with its reason; they stand as they were.
     """
     declined: dict[ir.Node, CannotExpand] = {}
+    opset = int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1)))
     changed = True
     while changed:
         changed = False
-        for node in list(model.graph):
-            wanted = node.op_type in operators and node.op_type in EXPANSIONS
-            if not wanted or node.domain not in _STANDARD or node in declined:
+        for node in list(model.graph.all_nodes()):
+            if node.domain not in _STANDARD or node in declined or not wanted(node):
                 continue
+            function: Expand | None = EXPANSIONS.get(node.op_type)
+            if function is None and by_body and has_body(node, opset):
+                function = expand_by_body
+            if function is None or node.graph is None:
+                continue
+            expansion = Expansion(node, opset)
             try:
-                _replace(model.graph, node)
+                results = function(expansion)
             except CannotExpand as reason:
                 declined[node] = reason
             else:
+                _replace(expansion, results)
                 changed = True
         if changed:
             settle(model)
     return declined
 
 
-def _replace(graph: ir.Graph, node: ir.Node) -> None:
-    expansion = Expansion(node)
-    results = EXPANSIONS[node.op_type](expansion)
+def _replace(expansion: Expansion, results: Sequence[ir.Value | None]) -> None:
+    node = expansion.node
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
     for value in expansion.constants:
         graph.register_initializer(value)
     graph.insert_before(node, expansion.nodes)

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.graph.read import attribute, constant, static_shape
+from edgewise.graph.read import attribute, constant
+
+Array = npt.NDArray[Any]
 
 
 class CannotExpand(Exception):
@@ -23,8 +25,9 @@ class CannotExpand(Exception):
 class Expansion:
     """Gathers the nodes that take the place of `node`, in order, each after what it reads."""
 
-    def __init__(self, node: ir.Node) -> None:
+    def __init__(self, node: ir.Node, opset: int) -> None:
         self.node = node
+        self.opset = opset
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
 
@@ -45,14 +48,36 @@ class Expansion:
         return value
 
     def shape(self, index: int = 0) -> tuple[int, ...]:
-        """The static shape of an input. Raises ModelError"""
-        return static_shape(self.input(index))
+        """The static shape of an input. Raises CannotExpand"""
+        rank = self.rank(index)
+        return tuple(self.size(axis, index) for axis in range(rank))
 
-    def constant(self, index: int) -> npt.NDArray[Any] | None:
+    def rank(self, index: int = 0) -> int:
+        """The number of axes of an input. Raises CannotExpand"""
+        shape = self.input(index).shape
+        if shape is None:
+            raise _not_static(self.input(index))
+        return len(shape)
+
+    def size(self, axis: int, index: int = 0) -> int:
+        """The static size of one axis of an input. Raises CannotExpand"""
+        shape = self.input(index).shape
+        if shape is None or not isinstance(shape[axis], int):
+            raise _not_static(self.input(index))
+        return int(shape[axis])  # type: ignore[arg-type]  # an int, checked above
+
+    def dtype(self, index: int = 0) -> np.dtype[Any]:
+        """The numpy type of an input. Raises CannotExpand"""
+        found = self.input(index).dtype
+        if found is None:
+            raise CannotExpand("the type of its input is unknown", "Export the model again.")
+        return found.numpy()
+
+    def constant(self, index: int) -> Array | None:
         """The array of a constant input; None when it is computed or absent."""
         return constant(self.input(index)) if self.has(index) else None
 
-    def known(self, index: int, what: str) -> npt.NDArray[Any]:
+    def known(self, index: int, what: str) -> Array:
         """The array of an input that must be known in advance. Raises CannotExpand"""
         array = self.constant(index)
         if array is None:
@@ -76,9 +101,12 @@ class Expansion:
         **attributes: Any,
     ) -> Any:
         """Append a node of the model's own opset; gives its output, or a tuple of several."""
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
         node = ir.node(
             op_type,
-            list(inputs),
+            given,
             attributes={k: v for k, v in attributes.items() if v is not None},
             num_outputs=outputs,
             name=f"{self.node.name}/{op_type}_{len(self.nodes)}",
@@ -101,6 +129,35 @@ class Expansion:
         self.constants.append(value)
         return value
 
+    def number(self, number: float, index: int = 0) -> ir.Value:
+        """A scalar constant of the type of an input."""
+        return self.array(number, self.dtype(index))
+
+    def reshape(self, value: ir.Value, dims: Sequence[int]) -> ir.Value:
+        """The same elements in another shape; 0 keeps the size of that axis, -1 is what is left."""
+        reshaped: ir.Value = self.op("Reshape", value, self.ints(dims))
+        return reshaped
+
+    def transpose(self, value: ir.Value, perm: Sequence[int]) -> ir.Value:
+        """Axis k of the result is axis `perm[k]`; nothing is written where none moves."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        transposed: ir.Value = self.op("Transpose", value, perm=list(perm))
+        return transposed
+
+    def reduce(self, op_type: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """A reduction over axes, which stay with size 1."""
+        reduced: ir.Value = self.op(op_type, value, self.ints(list(axes)), keepdims=1)
+        return reduced
+
     def ints(self, numbers: Sequence[int] | int) -> ir.Value:
         """An int64 constant: a vector from a sequence, a scalar from one number."""
         return self.array(numbers, np.int64)
+
+
+def _not_static(value: ir.Value) -> CannotExpand:
+    found = "unknown" if value.shape is None else str(tuple(str(dim) for dim in value.shape))
+    return CannotExpand(
+        f"the shape of its input '{value.name}' is not static: {found}",
+        "Give fixed input shapes ([model] input_shapes, or --input-shape).",
+    )
