@@ -1,0 +1,194 @@
+"""A finished `.tflite` file read back into the graph that the writer started from.
+
+The counterpart of `flatbuffer.serialize`, for whoever must judge the bytes and not the intention:
+the verifier of the finished file, and the replay of single layers. Constants are views into the
+bytes, so that reading a file costs its tables and not its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgewise.targets.android.flatbuffer import IDENTIFIER, TENSOR_TYPES
+from edgewise.targets.android.model import Array, Graph, Operator, Quantization, Tensor
+
+_DTYPES = {number: dtype for dtype, number in TENSOR_TYPES.items()}
+
+
+class UnreadableFile(Exception):
+    """The bytes are no TFLite model that the writer could have made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """An entry point: public names and, for each, the index of the tensor in subgraph 0."""
+
+    key: str
+    inputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """`tensors` in the order of the file, `buffers` the index of each one's buffer; `inputs` and
+    `outputs` are indices of tensors."""
+
+    graph: Graph
+    tensors: tuple[Tensor, ...]
+    buffers: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a file holds beside its graphs: entry points, and where constant data starts."""
+
+    version: int
+    subgraphs: tuple[Subgraph, ...]
+    signatures: tuple[Signature, ...]
+    #: position of the data of each non-empty buffer in the file, by buffer index
+    buffer_starts: dict[int, int]
+    #: (code, code for readers before 2020) per operator code
+    codes: tuple[tuple[int, int], ...]
+
+    @property
+    def main(self) -> Subgraph:
+        return self.subgraphs[0]
+
+
+def read_file(content: bytes) -> File:
+    """Parse a file. Raises UnreadableFile."""
+    if content[4:8] != IDENTIFIER:
+        raise UnreadableFile("the file identifier is not TFL3")
+    try:
+        model = schema.ModelT.InitFromPackedBuf(content)
+    except Exception as error:  # a broken offset ends in any of struct, numpy or Unicode errors
+        raise UnreadableFile(f"the FlatBuffer is damaged: {error}") from error
+    if not model.subgraphs or not model.buffers or model.operatorCodes is None:
+        raise UnreadableFile("it has no graph")
+    buffers = [_data(buffer) for buffer in model.buffers]
+    return File(
+        version=model.version,
+        subgraphs=tuple(
+            _subgraph(table, model.operatorCodes, buffers) for table in model.subgraphs
+        ),
+        signatures=tuple(_signature(table) for table in model.signatureDefs or []),
+        buffer_starts=_starts(content, buffers),
+        codes=tuple((code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes),
+    )
+
+
+def _data(buffer: Any) -> Array:
+    """The bytes of a buffer; generated code gives 0 for an empty vector."""
+    return buffer.data if isinstance(buffer.data, np.ndarray) else np.zeros(0, np.uint8)
+
+
+def _starts(content: bytes, buffers: list[Array]) -> dict[int, int]:
+    base = np.frombuffer(content, np.uint8).ctypes.data
+    return {index: data.ctypes.data - base for index, data in enumerate(buffers) if data.size}
+
+
+def _subgraph(table: Any, codes: Sequence[Any], buffers: list[Array]) -> Subgraph:
+    tensors = tuple(_tensor(tensor, buffers) for tensor in table.tensors or [])
+    graph = Graph(
+        operators=[_operator(entry, codes, tensors) for entry in table.operators or []],
+        inputs=_pick(tensors, _ints(table.inputs)),
+        outputs=_pick(tensors, _ints(table.outputs)),
+    )
+    graph.input_names = [tensor.name for tensor in graph.inputs]
+    graph.output_names = [tensor.name for tensor in graph.outputs]
+    return Subgraph(
+        graph,
+        tensors,
+        tuple(tensor.buffer for tensor in table.tensors or []),
+        _ints(table.inputs),
+        _ints(table.outputs),
+    )
+
+
+def _tensor(table: Any, buffers: list[Array]) -> Tensor:
+    name = _text(table.name)
+    shape = _ints(table.shape)
+    if table.type not in _DTYPES:
+        raise UnreadableFile(f"tensor '{name}' has the unknown type {table.type}")
+    dtype = _DTYPES[table.type]
+    if not 0 <= table.buffer < len(buffers):
+        raise UnreadableFile(f"tensor '{name}' has no buffer {table.buffer}")
+    data = None
+    if buffers[table.buffer].size or (table.buffer and 0 in shape):
+        data = _array(name, buffers[table.buffer], dtype, shape)
+    return Tensor(shape, dtype, _quantization(name, table.quantization, dtype), data, name)
+
+
+def _array(name: str, data: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if data.size != wanted:
+        raise UnreadableFile(f"constant '{name}' has {data.size} bytes instead of {wanted}")
+    return np.frombuffer(data, dtype).reshape(shape)  # np.frombuffer takes unaligned data, too
+
+
+def _quantization(name: str, table: Any, dtype: np.dtype[Any]) -> Quantization | None:
+    if table is None or not isinstance(table.scale, np.ndarray):
+        return None
+    zero_point = table.zeroPoint
+    if not isinstance(zero_point, np.ndarray) or zero_point.shape != table.scale.shape:
+        raise UnreadableFile(f"tensor '{name}' has no zero point for each of its scales")
+    return Quantization(table.scale, zero_point, int(table.quantizedDimension), dtype)
+
+
+def _operator(table: Any, codes: Sequence[Any], tensors: Sequence[Tensor]) -> Operator:
+    if not 0 <= table.opcodeIndex < len(codes):
+        raise UnreadableFile(f"an operator has no code {table.opcodeIndex}")
+    code = codes[table.opcodeIndex]
+    kind = _kind_names().get(max(code.builtinCode, code.deprecatedBuiltinCode))
+    if kind is None:
+        raise UnreadableFile(f"there is no builtin operator {code.builtinCode}")
+    outputs = tuple(_pick(tensors, _ints(table.outputs)))
+    options = table.builtinOptions or table.builtinOptions2
+    return Operator(
+        kind,
+        tuple(_pick(tensors, _ints(table.inputs))),
+        outputs,
+        {} if options is None else dict(vars(options)),
+        code.version,
+        outputs[0].name if outputs else "",
+    )
+
+
+@cache
+def _kind_names() -> dict[int, str]:
+    return {
+        number: name
+        for name, number in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+
+
+def _signature(table: Any) -> Signature:
+    def entries(maps: Sequence[Any] | None) -> tuple[tuple[str, int], ...]:
+        return tuple((_text(entry.name), int(entry.tensorIndex)) for entry in maps or [])
+
+    return Signature(_text(table.signatureKey), entries(table.inputs), entries(table.outputs))
+
+
+def _pick(tensors: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor]:
+    for index in indices:
+        if not 0 <= index < len(tensors):
+            raise UnreadableFile(f"there is no tensor {index}")
+    return [tensors[index] for index in indices]
+
+
+def _ints(vector: Any) -> tuple[int, ...]:
+    """A vector of the schema; absent ones are None, and empty ones 0, in generated code."""
+    return tuple(vector.tolist()) if isinstance(vector, np.ndarray) else ()
+
+
+def _text(name: bytes | None) -> str:
+    return "" if name is None else name.decode()
