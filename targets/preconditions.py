@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgewise.calibration.scheme import PRECISION_ALIASES, Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model
+from edgewise.graph import activation_dtypes, is_quantized_model
 from edgewise.targets.base import Artifact
 from edgewise.targets.manifest import load_artifact
 
@@ -28,7 +28,8 @@ def scheme_of(target: str, schemes: Mapping[str, Scheme], precision: str) -> Sch
 
 
 def check_precision(model: ir.Model, scheme: Scheme, precisions: Iterable[str]) -> None:
-    """Raises ModelError when the model is float where the scheme is quantized, or the reverse."""
+    """Raises ModelError when the model is float where the scheme is quantized, or the reverse, or
+    quantizes activations where the scheme does not, or the reverse."""
     quantized = is_quantized_model(model)
     if scheme.is_quantized and not quantized:
         floats = " or ".join(name for name in precisions if name.startswith("fp"))
@@ -42,6 +43,24 @@ def check_precision(model: ir.Model, scheme: Scheme, precisions: Iterable[str]) 
             f"precision {scheme.precision} needs a float model",
             why="the model holds QuantizeLinear or DequantizeLinear",
             remedy="Emit the model from before quantization, or ask for precision w8a8.",
+        )
+    if scheme.is_quantized:
+        _check_activations(model, scheme)
+
+
+def _check_activations(model: ir.Model, scheme: Scheme) -> None:
+    stored = activation_dtypes(model)
+    if scheme.activation is None and stored:
+        raise ModelError(
+            f"precision {scheme.precision} quantizes weights only",
+            why=f"the model stores activations as {', '.join(sorted(stored))}",
+            remedy="Quantize for this precision, or ask for w8a8 or w8a16.",
+        )
+    if scheme.activation is not None and not stored:
+        raise ModelError(
+            f"precision {scheme.precision} needs quantized activations",
+            why="the model quantizes weights only",
+            remedy=f"Quantize for {scheme.precision}, or ask for a precision such as w8 or w4.",
         )
 
 

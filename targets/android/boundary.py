@@ -1,7 +1,7 @@
 """Inputs and outputs of the TFLite graph: dtype, layout, and the signature for the manifest.
 
-1. A float input that only Q nodes of one kind read is int8 in the file, and so is an output that
-   a DQ node makes; `float_io` keeps them float32.
+1. A float input that only Q nodes of one kind read is int8 (or int16) in the file, and so is an
+   output that a DQ node makes; `float_io` keeps them float32.
 2. Four-dimensional tensors are NHWC: inputs always, outputs when they already are (an output in
    ONNX order stays so, and the signature says it). An input that the model itself transposes
    from NHWC keeps its order.
@@ -40,7 +40,7 @@ def add_input(context: Context, source: ir.Value, *, float_io: bool) -> TensorSi
     builder, plan = context.builder, context.plan
     quantization = None if float_io else plan.realised.get(source)
     stored = plan.parameters.get(source)
-    dtype = INT8 if quantization is not None else hub_dtype
+    dtype = hub_dtype if quantization is None else quantization.dtype
     tensor = Tensor(physical, dtype, quantization or stored, name=source.name or "")
     value = Value(tensor, perm)
     builder.graph.inputs.append(tensor)
@@ -141,7 +141,8 @@ def _numpy_dtype(source: ir.Value) -> np.dtype[Any]:
 
 
 def _shifted(signed: Quantization) -> Quantization:
-    return Quantization(signed.scale, signed.zero_point + _UINT8_SHIFT)
+    zero_point = signed.zero_point + _UINT8_SHIFT
+    return Quantization(signed.scale, zero_point, dtype=np.dtype(np.uint8))
 
 
 def _signature(

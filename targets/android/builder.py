@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from edgewise.targets.android.layout import Perm, Value, identity
-from edgewise.targets.android.model import INT8_MAX, INT8_MIN, Array, Graph, Quantization, Tensor
+from edgewise.targets.android.model import INT8 as INT8
+from edgewise.targets.android.model import INT32 as INT32
+from edgewise.targets.android.model import Array, Graph, Quantization, Tensor
 
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
-INT8: np.dtype[Any] = np.dtype(np.int8)
-INT32: np.dtype[Any] = np.dtype(np.int32)
 
 Bounds = tuple[float, float]
 
@@ -24,7 +24,7 @@ _CLAMP_KINDS: dict[Bounds, str] = {
     (-1.0, 1.0): "RELU_N1_TO_1",
     (0.0, 1.0): "RELU_0_TO_1",
 }
-_INT8_CLAMP_KINDS = ("RELU", "RELU6")
+_INTEGER_CLAMP_KINDS = ("RELU", "RELU6")
 
 
 class Builder:
@@ -153,17 +153,24 @@ class Builder:
         return Value(self._dequantized[value.tensor], value.perm)
 
     def quantize(self, value: Value, quantization: Quantization) -> Value:
-        """Float32 to int8, or int8 to other parameters; free when they are the same."""
+        """Float32 to integers, or integers to other parameters; free when they are the same."""
         if quantization.same_as(value.quantization):
             return value
         version = None if value.quantization is None else 2
-        out = self.add("QUANTIZE", [value], value.tensor.shape, INT8, quantization, version=version)
+        out = self.add(
+            "QUANTIZE",
+            [value],
+            value.tensor.shape,
+            quantization.dtype,
+            quantization,
+            version=version,
+        )
         return Value(out, value.perm)
 
     def clamp(self, value: Value, bounds: Bounds) -> Value:
-        """`min(max(value, low), high)`; nothing when an int8 range lies inside the bounds."""
+        """`min(max(value, low), high)`; nothing when a quantized range lies inside the bounds."""
         if value.quantization is not None:
-            return self._clamp_int8(value, value.quantization, bounds)
+            return self._clamp_integers(value, value.quantization, bounds)
         if bounds in _CLAMP_KINDS:
             return self.like(_CLAMP_KINDS[bounds], [value], value)
         low, high = bounds
@@ -173,20 +180,20 @@ class Builder:
             value = self.like("MINIMUM", [value, self.float_scalar(high)], value)
         return value
 
-    def _clamp_int8(self, value: Value, quantization: Quantization, bounds: Bounds) -> Value:
-        low, high = quantized_bounds(quantization, bounds)
-        if (low, high) == (INT8_MIN, INT8_MAX):
+    def _clamp_integers(self, value: Value, quantization: Quantization, bounds: Bounds) -> Value:
+        steps, whole = quantized_bounds(quantization, bounds), quantization.limits
+        if steps == whole:
             return value
-        if _CLAMP_KINDS.get(bounds) in _INT8_CLAMP_KINDS:
+        if _CLAMP_KINDS.get(bounds) in _INTEGER_CLAMP_KINDS:
             return self.like(_CLAMP_KINDS[bounds], [value], value)
-        for kind, step, neutral in (("MAXIMUM", low, INT8_MIN), ("MINIMUM", high, INT8_MAX)):
+        for kind, step, neutral in zip(("MAXIMUM", "MINIMUM"), steps, whole, strict=True):
             if step != neutral:
-                limit = self.constant(np.array(step, np.int8), quantization=quantization)
+                limit = self.constant(np.array(step, value.dtype), quantization=quantization)
                 value = self.like(kind, [value, limit], value)
         return value
 
 
 def quantized_bounds(quantization: Quantization, bounds: Bounds) -> tuple[int, int]:
-    """The int8 steps of two real bounds, saturated; infinities give the ends of the range."""
+    """The integers of two real bounds, saturated; infinities give the ends of the range."""
     low, high = quantization.quantize(np.array(bounds, np.float32))
     return int(low), int(high)

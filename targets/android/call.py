@@ -13,10 +13,14 @@ from edgewise.errors import UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import TensorQuantization, attribute, node_label, static_shape
 from edgewise.graph.expand import CannotExpand
-from edgewise.targets.android.builder import INT8, Bounds, Builder
+from edgewise.targets.android.builder import Bounds, Builder
+from edgewise.targets.android.kinds import fixed_output
 from edgewise.targets.android.layout import Perm, Value, identity
-from edgewise.targets.android.model import Array, Quantization, Tensor
+from edgewise.targets.android.model import INT8, INT16, Array, Quantization, Tensor
 from edgewise.targets.android.qdq import QdqPlan
+
+#: what a constant beside int8 or int16 activations may be stored as
+_CONSTANT_DTYPES = {INT8: ("int8", "uint8"), INT16: ("int8", "uint8", "int16", "uint16")}
 
 #: fused activation of the schema, by the bounds it enforces
 _FUSED: dict[Bounds, int] = {(0.0, np.inf): 1, (-1.0, 1.0): 2, (0.0, 6.0): 3}
@@ -41,13 +45,17 @@ class Call:
     """A node, its operands as TFLite values, and the form its result must take.
 
     `int8` tells which kernel is wanted: when true, operands come quantized and the result is to
-    be the int8 tensor that the model's Q nodes prescribe.
+    be the integer tensor that the model's Q nodes prescribe. Its activations are stored as
+    `stored`, int8 or int16; None when `int8` is false.
     """
 
-    def __init__(self, context: Context, node: ir.Node, int8: bool) -> None:
+    def __init__(
+        self, context: Context, node: ir.Node, int8: bool, stored: np.dtype[Any] = INT8
+    ) -> None:
         self.context = context
         self.node = node
         self.int8 = int8
+        self.stored = stored if int8 else None
         self.builder = context.builder
         self.bounds = context.plan.bounds.get(node)
         self.builder.origin = node_label(node)
@@ -94,7 +102,7 @@ class Call:
         return self.context.plan.quantized_constant(self.source(index)) if self.has(index) else None
 
     def operand(self, index: int) -> Value:
-        """An input as a TFLite value: int8 in an int8 call, float (or what it is) otherwise."""
+        """An input as a TFLite value: integers in an int8 call, float (or as it is) otherwise."""
         source = self.source(index)
         stored = self.context.plan.stored.get(source)
         if stored is not None and stored in self.context.values:
@@ -111,18 +119,20 @@ class Call:
         quantization = None
         array = self.known(index, f"input {index}")
         if self.int8 and array.dtype == np.float32:
-            array, quantization = self.int8_constant(index)
+            array, quantization = self.integer_constant(index)
         wanted = len(perm) if rank is None else rank
         array = array.reshape((1,) * (wanted - array.ndim) + array.shape)
         moved = np.transpose(array, perm)
         name = self.source(index).name or ""
         return Value(self.builder.constant(moved, name, quantization), perm)
 
-    def int8_constant(self, index: int) -> tuple[Array, Quantization]:
-        """A per-tensor int8 constant: the model's own integers, or one number made exact."""
-        found = int8_constant(self.context.plan, self.source(index))
+    def integer_constant(self, index: int) -> tuple[Array, Quantization]:
+        """A per-tensor constant stored as activations are: the model's own integers, or one number
+        made exact."""
+        stored = self.stored or INT8
+        found = integer_constant(self.context.plan, self.source(index), stored)
         if isinstance(found, str):
-            raise self.refuse(found, "Quantize the constant per tensor to int8.")
+            raise self.refuse(found, f"Quantize the constant per tensor to {stored}.")
         return found
 
     # ---- result
@@ -133,8 +143,9 @@ class Call:
 
     def output_dtype(self, index: int = 0) -> np.dtype[Any]:
         """The dtype of the tensor to write."""
-        if self.int8 and self.wanted(index) is not None:
-            return INT8
+        wanted = self.wanted(index)
+        if wanted is not None:
+            return wanted.dtype
         declared = self.node.outputs[index].dtype
         if declared is None:
             raise self.refuse("the type of its output is unknown", "Export the model again.")
@@ -146,6 +157,11 @@ class Call:
             return None
         return self.context.plan.realised.get(self.context.plan.result(self.node, index))
 
+    def fixed_output(self, kind: str) -> Quantization | None:
+        """The output parameters that an integer kernel of that kind prescribes, if it does."""
+        fixed = fixed_output(kind, self.stored)
+        return None if fixed is None else Quantization.per_tensor(*fixed, self.stored or INT8)
+
     def fused_activation(self) -> int:
         """The schema's fused activation for what this node absorbs; then counts it as done."""
         if self.bounds not in _FUSED:
@@ -156,7 +172,7 @@ class Call:
             low, high = wanted.real_range
             half = float(wanted.scale[0]) / 2
             if bounds[0] <= low + half and bounds[1] >= high - half:
-                return NO_ACTIVATION  # saturation of the int8 range does it
+                return NO_ACTIVATION  # saturation of the quantized range does it
         return _FUSED[bounds]
 
     def write(
@@ -226,28 +242,36 @@ class Call:
         self.context.findings.append(Finding(f"android/{rule}", "info", message, label, remedy))
 
 
-def int8_constant(plan: QdqPlan, source: ir.Value) -> tuple[Array, Quantization] | str:
-    """A constant as int8 with per-tensor parameters, or why that is not possible.
+def integer_constant(
+    plan: QdqPlan, source: ir.Value, dtype: np.dtype[Any]
+) -> tuple[Array, Quantization] | str:
+    """A constant as int8 or int16 with per-tensor parameters, or why that is not possible.
 
-    A float constant that holds a single number is exact with 127 steps of `|number| / 127`.
+    A float constant that holds a single number is exact with as many steps as the type has. int16
+    has no zero point: integers of 8 bits less theirs fit.
     """
     stored = plan.quantized_constant(source)
     if stored is not None:
         integers, quantization = stored
         if not quantization.per_tensor:
             return f"constant '{source.name}' has one scale per channel"
-        zero = int(quantization.zero_point)
-        if integers.dtype == np.uint8:
-            integers, zero = (integers.astype(np.int16) - 128).astype(np.int8), zero - 128
-        if integers.dtype != np.int8:
+        zero = int(quantization.zero_point) if dtype == INT8 else 0
+        centre = int(quantization.zero_point) - zero
+        if integers.dtype == np.uint8 and dtype == INT8:
+            centre, zero = 128, zero - 128
+        if integers.dtype not in _CONSTANT_DTYPES[dtype]:
             return f"constant '{source.name}' is stored as {integers.dtype}"
-        return integers, Quantization.per_tensor(float(quantization.scale), zero)
+        moved = integers.astype(np.int32) - centre
+        if moved.size and not -(2**15) <= moved.min() <= moved.max() < 2**15:
+            return f"constant '{source.name}' does not fit {dtype} without its zero point"
+        return moved.astype(dtype), Quantization.per_tensor(float(quantization.scale), zero, dtype)
     array = plan.constant(source)
     if array is None or array.dtype != np.float32 or not array.size:
         return f"input '{source.name}' is not quantized"
     number = float(array.flat[0])
     if not (array == array.flat[0]).all() or not np.isfinite(number):
         return f"constant '{source.name}' is not quantized"
-    scale = abs(number) / 127 if number else 1.0
-    integers = np.full(array.shape, round(number / scale), np.int8)
-    return integers, Quantization.per_tensor(scale, 0)
+    steps = np.iinfo(dtype).max
+    scale = abs(number) / steps if number else 1.0
+    integers = np.full(array.shape, round(number / scale), dtype)
+    return integers, Quantization.per_tensor(scale, 0, dtype)

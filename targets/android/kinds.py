@@ -11,6 +11,9 @@ where the feature is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,47 @@ KINDS: dict[str, Kind] = {
     "TRANSPOSE_CONV": Kind("TransposeConvOptions"),
 }
 
+#: versions of the kernels with int16 activations (and int8 weights); without an entry there is none
+INT16_VERSIONS: dict[str, int] = {
+    "ABS": 3,
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "BATCH_MATMUL": 3,
+    "BROADCAST_TO": 3,
+    "CONCATENATION": 3,
+    "CONV_2D": 4,
+    "DEPTHWISE_CONV_2D": 5,
+    "DEQUANTIZE": 3,
+    "FULLY_CONNECTED": 7,
+    "GATHER": 4,
+    "GATHER_ND": 3,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 3,
+    "MAXIMUM": 4,
+    "MAX_POOL_2D": 3,
+    "MEAN": 3,
+    "MINIMUM": 4,
+    "MIRROR_PAD": 3,
+    "MUL": 4,
+    "PAD": 3,
+    "PADV2": 3,
+    "QUANTIZE": 2,
+    "REDUCE_MAX": 3,
+    "REDUCE_MIN": 3,
+    "RELU": 3,
+    "RELU6": 3,
+    "RESHAPE": 1,
+    "RESIZE_BILINEAR": 4,
+    "RESIZE_NEAREST_NEIGHBOR": 4,
+    "SLICE": 4,
+    "SOFTMAX": 3,
+    "STRIDED_SLICE": 2,
+    "SUB": 5,
+    "TANH": 3,
+    "TRANSPOSE": 5,
+    "TRANSPOSE_CONV": 3,
+}
+
 #: input and output must share scale and zero point; most CPU kernels copy the bytes regardless
 SAME_SCALE_KINDS = frozenset({
     "AVERAGE_POOL_2D", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "GATHER", "GATHER_ND",
@@ -113,6 +157,14 @@ SAME_SCALE_KINDS = frozenset({
     "SELECT_V2", "SLICE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "TILE", "TRANSPOSE",
 })  # fmt: skip
 
+
+def version_for(kind: str, stored: np.dtype[Any] | None) -> int:
+    """The lowest version whose kernel knows activations of that dtype (None: not quantized)."""
+    if stored == np.int16:
+        return INT16_VERSIONS.get(kind, 1)
+    return KINDS[kind].version if stored is None else KINDS[kind].int8_version
+
+
 #: output (scale, zero point) that the int8 kernel prescribes
 FIXED_OUTPUTS: dict[str, tuple[float, int]] = {
     "LOGISTIC": (1 / 256, -128),
@@ -120,6 +172,20 @@ FIXED_OUTPUTS: dict[str, tuple[float, int]] = {
     "SOFTMAX": (1 / 256, -128),
     "TANH": (1 / 128, 0),
 }
+#: the same of the int16 kernel
+FIXED_INT16_OUTPUTS: dict[str, tuple[float, int]] = {
+    "LOGISTIC": (1 / 32768, 0),
+    "SOFTMAX": (1 / 32768, 0),
+    "TANH": (1 / 32768, 0),
+}
+
+
+def fixed_output(kind: str, stored: np.dtype[Any] | None) -> tuple[float, int] | None:
+    """What the kernel of that activation dtype prescribes; None where it takes any parameters."""
+    if stored is None:
+        return None
+    return (FIXED_INT16_OUTPUTS if stored == np.int16 else FIXED_OUTPUTS).get(kind)
+
 
 #: int8 operators that XNNPACK leaves to the slower built-in kernels (LiteRT 2.3, x86-64)
 NOT_DELEGATED_INT8 = frozenset({

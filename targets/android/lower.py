@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewise.errors import ModelError, UnsupportedOperator
@@ -14,8 +16,8 @@ from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.boundary import add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
-from edgewise.targets.android.model import Graph, Tensor
-from edgewise.targets.android.ops.table import LOWERINGS, Lowering
+from edgewise.targets.android.model import INT8, INT16, Graph, Tensor
+from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
 from edgewise.targets.base import TensorSignature
 
@@ -90,7 +92,8 @@ def _lower_node(context: Context, node: ir.Node) -> None:
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
         raise Call(context, node, False).refuse(*_why_unknown(context, node))
-    obstacle = _int8_obstacle(context, node, lowering)
+    stored = _stored_dtype(plan, node)
+    obstacle = _int8_obstacle(context, node, lowering, stored)
     if obstacle is not None and plan.parameters and _computes_on_floats(plan, node):
         context.findings.append(
             Finding(
@@ -101,7 +104,7 @@ def _lower_node(context: Context, node: ir.Node) -> None:
                 "It costs speed, not accuracy; replace or quantize the operator to avoid it.",
             )
         )
-    lowering.lower(Call(context, node, obstacle is None))
+    lowering.lower(Call(context, node, obstacle is None, stored or INT8))
 
 
 def _why_unknown(context: Context, node: ir.Node) -> tuple[str, str]:
@@ -148,14 +151,27 @@ def _lower_dequantize(context: Context, node: ir.Node) -> None:
         )
 
 
-def _int8_obstacle(context: Context, node: ir.Node, lowering: Lowering) -> str | None:
+def _stored_dtype(plan: QdqPlan, node: ir.Node) -> np.dtype[Any] | None:
+    """int8 or int16, where all activations around the node are stored so; else None."""
+    inputs = [plan.parameters[plan.stored[v]] for v in node.inputs if v in plan.stored]
+    results = [plan.result(node, index) for index in range(len(node.outputs))]
+    outputs = [plan.realised[value] for value in results if value in plan.realised]
+    dtypes = {quantization.dtype for quantization in (*inputs, *outputs)}
+    return dtypes.pop() if len(dtypes) == 1 else None
+
+
+def _int8_obstacle(
+    context: Context, node: ir.Node, lowering: Lowering, stored: np.dtype[Any] | None
+) -> str | None:
     """Why the node cannot run on integers; None when it can."""
     plan = context.plan
     data = _float_inputs(plan, node)
-    if not data:
+    if not data or not any(value in plan.stored for value in data):
         return "it has no quantized input"
-    if lowering.int8 is None:
-        return "TFLite has no matching int8 kernel for it"
+    if stored is None:
+        return "its inputs and outputs are not all int8 or all int16"
+    if lowering.int8 is None or (stored == INT16 and node.op_type not in INT16_OPERATORS):
+        return f"TFLite has no matching {stored} kernel for it"
     for value in data:
         if value not in plan.stored:
             return f"its input '{value.name}' is not quantized"
@@ -164,7 +180,7 @@ def _int8_obstacle(context: Context, node: ir.Node, lowering: Lowering) -> str |
             continue
         if plan.result(node, index) not in plan.realised:
             return f"its output '{output.name}' is not quantized"
-    return lowering.int8(Call(context, node, True))
+    return lowering.int8(Call(context, node, True, stored))
 
 
 def _float_inputs(plan: QdqPlan, node: ir.Node) -> list[ir.Value]:

@@ -8,58 +8,75 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewise.targets.android.kinds import KINDS
+from edgewise.targets.android.kinds import version_for
 
 Array = npt.NDArray[Any]
 
-INT8_MIN, INT8_MAX = -128, 127
+INT8: np.dtype[Any] = np.dtype(np.int8)
+INT16: np.dtype[Any] = np.dtype(np.int16)
+INT32: np.dtype[Any] = np.dtype(np.int32)
+INT64: np.dtype[Any] = np.dtype(np.int64)
+#: what activations of an integer kernel are stored as (uint8 at the ends of a graph only)
+STORED_DTYPES = (INT8, INT16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantization:
     """`real = (quantized - zero_point) * scale`, per tensor or along `axis`.
 
-    `scale` is float32 and `zero_point` int64, both of shape (1,) or (channels,).
+    `scale` is float32 and `zero_point` int64, both of shape (1,) or (channels,); `dtype` is that of
+    the tensor, int8 where nothing else is said.
     """
 
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int64]
     axis: int = 0
+    dtype: np.dtype[Any] = INT8
 
     @classmethod
-    def per_tensor(cls, scale: float | np.float32, zero_point: int) -> Quantization:
-        return cls(np.array([scale], np.float32), np.array([zero_point], np.int64))
+    def per_tensor(
+        cls, scale: float | np.float32, zero_point: int, dtype: np.dtype[Any] = INT8
+    ) -> Quantization:
+        return cls(np.array([scale], np.float32), np.array([zero_point], np.int64), 0, dtype)
 
     @classmethod
-    def symmetric(cls, scale: Array, axis: int = 0) -> Quantization:
+    def symmetric(cls, scale: Array, axis: int = 0, dtype: np.dtype[Any] = INT8) -> Quantization:
         """Zero points 0; `scale` is a scalar or a vector along `axis`."""
         flat = np.atleast_1d(np.asarray(scale, np.float32))
-        return cls(flat, np.zeros(flat.shape, np.int64), axis if flat.size > 1 else 0)
+        return cls(flat, np.zeros(flat.shape, np.int64), axis if flat.size > 1 else 0, dtype)
 
     @property
     def is_per_tensor(self) -> bool:
         return self.scale.size == 1
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest integer of the stored type."""
+        info = np.iinfo(self.dtype)
+        return int(info.min), int(info.max)
+
+    @property
     def real_range(self) -> tuple[float, float]:
-        """The smallest and the largest value that an int8 tensor of these parameters holds."""
+        """The smallest and the largest value that a tensor of these parameters holds."""
         scale, zero = float(self.scale[0]), int(self.zero_point[0])
-        return (INT8_MIN - zero) * scale, (INT8_MAX - zero) * scale
+        low, high = self.limits
+        return (low - zero) * scale, (high - zero) * scale
 
     def same_as(self, other: Quantization | None) -> bool:
         """Exactly the same mapping, bit by bit."""
         return (
             other is not None
+            and self.dtype == other.dtype
             and np.array_equal(self.scale, other.scale)
             and np.array_equal(self.zero_point, other.zero_point)
             and (self.is_per_tensor or self.axis == other.axis)
         )
 
-    def quantize(self, real: npt.ArrayLike) -> npt.NDArray[np.int8]:
+    def quantize(self, real: npt.ArrayLike) -> Array:
         """Per tensor, as ONNX QuantizeLinear: divide in float32, half to even, saturate."""
         with np.errstate(over="ignore"):  # an infinite quotient saturates like any large one
             steps = np.rint(np.asarray(real, np.float32) / self.scale[0]) + self.zero_point[0]
-        quantized: npt.NDArray[np.int8] = np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
+        quantized: Array = np.clip(steps, *self.limits).astype(self.dtype)
         return quantized
 
 
@@ -89,10 +106,19 @@ class Operator:
     origin: str = ""
 
     @property
+    def stored_dtype(self) -> np.dtype[Any] | None:
+        """int8 or int16 where an integer kernel of that type runs: its activations' dtype. Of a
+        conversion between the two, the wider one; None for a kernel that computes in float."""
+        found = {
+            t.dtype
+            for t in (*self.inputs, *self.outputs)
+            if t.data is None and t.quantization is not None and t.dtype in STORED_DTYPES
+        }
+        return INT16 if INT16 in found else INT8 if found else None
+
+    @property
     def is_int8(self) -> bool:
-        """Whether an integer kernel runs: a computed input or output is quantized."""
-        tensors = [*self.inputs, *self.outputs]
-        return any(t.quantization is not None and t.dtype == np.int8 for t in tensors)
+        return self.stored_dtype == INT8
 
 
 @dataclass(slots=True, eq=False)
@@ -114,10 +140,10 @@ class Graph:
         version: int | None,
         options: dict[str, Any],
     ) -> Operator:
-        """Append an operator; without `version`, the lowest one that knows its dtypes."""
+        """Append an operator of the lowest version that knows its dtypes, or of `version` where a
+        feature asks for a higher one."""
         operator = Operator(kind, tuple(inputs), tuple(outputs), options, 1, origin)
-        default = KINDS[kind].int8_version if operator.is_int8 else KINDS[kind].version
-        operator.version = default if version is None else version
+        operator.version = max(version_for(kind, operator.stored_dtype), version or 1)
         self.operators.append(operator)
         return operator
 

@@ -8,7 +8,8 @@ A TFLite tensor carries its own scale, so Q and DQ are not operators of their ow
      int8 this is exact, because rounding is monotonous: quantize(clip(x)) = clip(quantize(x)) with
      quantized bounds.
 Anything else becomes a QUANTIZE or DEQUANTIZE. uint8 activations become int8 with zero_point - 128,
-which stands for the same numbers.
+which stands for the same numbers, and so uint16 becomes int16. 16-bit kernels take zero point 0
+only.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import onnx_ir as ir
 from edgewise.errors import UnsupportedOperator
 from edgewise.graph import TensorQuantization, constant, consumers, node_label, quantization_of
 from edgewise.targets.android.builder import Bounds
-from edgewise.targets.android.model import Array, Quantization
+from edgewise.targets.android.model import INT8, INT16, Array, Quantization
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-_STORED_DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
+#: how an ONNX activation type is stored, and what its zero points lose on the way
+_STORED = {"int8": (INT8, 0), "uint8": (INT8, 128), "int16": (INT16, 0), "uint16": (INT16, 32768)}
 
 
 class QdqPlan:
@@ -33,8 +35,8 @@ class QdqPlan:
 
     Attributes:
         stored: DQ output -> the quantized value that it reads.
-        parameters: quantized value -> its int8 parameters.
-        realised: float value -> parameters of the int8 tensor that takes its place.
+        parameters: quantized value -> its int8 or int16 parameters.
+        realised: float value -> parameters of the quantized tensor that takes its place.
         bounds: node -> bounds of the Relu and Clip nodes that it absorbs.
         absorbed: those Relu and Clip nodes.
         refusals: Q and DQ nodes that TFLite cannot express.
@@ -173,21 +175,28 @@ def _float_values(graph: ir.Graph) -> Iterable[ir.Value]:
 
 def _activation_parameters(node: ir.Node) -> Quantization:
     quantization = quantization_of(node)
-    dtype = quantization.zero_point.dtype
+    name = quantization.zero_point.dtype.name
     if not quantization.per_tensor:
         raise _refuse(
             node,
             "an activation has one scale per channel or block",
             "Quantize activations per tensor.",
         )
-    if dtype not in _STORED_DTYPES:
+    if name not in _STORED:
         raise _refuse(
             node,
-            f"an activation is stored as {dtype}",
-            "Quantize activations to int8 (scheme w8a8).",
+            f"an activation is stored as {name}",
+            "Quantize activations to int8 (scheme w8a8) or int16 (w8a16).",
         )
-    shift = 128 if dtype == np.uint8 else 0
-    return Quantization.per_tensor(float(quantization.scale), int(quantization.zero_point) - shift)
+    dtype, shift = _STORED[name]
+    zero_point = int(quantization.zero_point) - shift
+    if dtype == INT16 and zero_point:
+        raise _refuse(
+            node,
+            "a 16-bit activation has a zero point",
+            "Quantize 16-bit activations symmetrically (scheme w8a16).",
+        )
+    return Quantization.per_tensor(float(quantization.scale), zero_point, dtype)
 
 
 def _quantize_constant(real: Array, quantization: TensorQuantization) -> Array:

@@ -1,10 +1,10 @@
-"""How TFLite's int8 kernels want a QDQ model (quantization specification of TFLite)."""
+"""How TFLite's integer kernels want a QDQ model (quantization specification of TFLite)."""
 
 from __future__ import annotations
 
 from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
-from edgewise.targets.android.kinds import FIXED_OUTPUTS
-from edgewise.targets.android.ops.table import INT8_OPERATORS
+from edgewise.targets.android.kinds import FIXED_INT16_OUTPUTS, FIXED_OUTPUTS
+from edgewise.targets.android.ops.table import INT8_OPERATORS, INT16_OPERATORS
 
 #: ArgMax and ArgMin read int8 but write indices: there is no output to quantize
 _QUANTIZED_OPS = INT8_OPERATORS - {"ArgMax", "ArgMin"}
@@ -25,11 +25,13 @@ _FIXED_BY_OPERATOR = {
 
 FP32 = Scheme(target="android", precision="fp32")
 
+_WEIGHT = NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True)
+
 W8A8 = Scheme(
     target="android",
     precision="w8a8",
     activation=NumberFormat("int8", symmetric=False),
-    weight=NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True),
+    weight=_WEIGHT,
     quantized_ops=_QUANTIZED_OPS,
     shared_scale_ops=SHARED_SCALE_OPS,
     fixed_outputs={
@@ -39,4 +41,21 @@ W8A8 = Scheme(
     bias_required=True,
 )
 
-SCHEMES: dict[str, Scheme] = {scheme.precision: scheme for scheme in (W8A8, FP32)}
+#: int16x8: zero points are 0, so that no range can stand for a Relu, which is fused instead
+W8A16 = Scheme(
+    target="android",
+    precision="w8a16",
+    activation=NumberFormat("int16", symmetric=True),
+    weight=_WEIGHT,
+    quantized_ops=INT16_OPERATORS,
+    shared_scale_ops=SHARED_SCALE_OPS & INT16_OPERATORS,
+    fixed_outputs={
+        operator: QuantParams(*FIXED_INT16_OUTPUTS[kind])
+        for operator, kind in _FIXED_BY_OPERATOR.items()
+        if kind in FIXED_INT16_OUTPUTS
+    },
+    fold_activations=True,
+    bias_required=True,
+)
+
+SCHEMES: dict[str, Scheme] = {scheme.precision: scheme for scheme in (W8A8, W8A16, FP32)}

@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import InternalError, UsageError
+from edgewise.errors import InternalError, ModelError, UsageError
 from edgewise.findings import Finding
+from edgewise.graph import activation_dtypes
 from edgewise.targets.android import runtime
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.legalize import legalize
@@ -68,6 +69,7 @@ class AndroidTarget:
         io = _io_option(options)
         legal, declined = legalize(model)
         check_precision(legal, scheme, self.precisions)
+        _check_activation_bits(legal, scheme)
         lowered = lower(legal, declined, float_io=io == "float")
         _raise_refusals(lowered)
         verify(lowered.graph)
@@ -106,6 +108,21 @@ def _io_option(options: EmitOptions) -> str:
             remedy=f"Use one of {', '.join(_IO_CHOICES)}.",
         )
     return io
+
+
+def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:
+    """Raises ModelError where activations are wider or narrower than the precision says. Single
+    tensors of 8 bits are welcome in a model of 16."""
+    if scheme.activation is None:
+        return
+    stored = activation_dtypes(model)
+    wide = any(name.endswith("16") for name in stored)
+    if wide != scheme.activation.dtype.endswith("16"):
+        raise ModelError(
+            f"precision {scheme.precision} needs {scheme.activation.dtype} activations",
+            why=f"the model stores them as {', '.join(sorted(stored))}",
+            remedy=f"Ask for precision {'w8a16' if wide else 'w8a8'}, or quantize again.",
+        )
 
 
 def _raise_refusals(lowered: Lowered) -> None:

@@ -4,13 +4,16 @@ The runtime accepts many wrong files in silence (bytes copied between tensors of
 bias of the wrong scale, weights quantized along the wrong axis), so every rule is checked here:
   1. every operator reads constants, graph inputs, or what an earlier operator wrote, and each
      tensor is written once; every output is written
-  2. shapes are static and positive, constants have the shape and dtype of their tensor
-  3. operators that move int8 data keep scale and zero point
+  2. shapes are static and positive, constants have the shape and dtype of their tensor, and
+     quantization is that of the tensor's dtype
+  3. operators that move quantized data keep scale and zero point
   4. kernels with a prescribed output range have it
   5. int8 weights: zero point 0, values in -127..127, scales along the right axis
-  6. a bias is there, int32, with scale s_input * s_weight (float32) and zero point 0
+  6. a bias is there, int32 (beside int16 activations int64), with scale s_input * s_weight
+     (float32) and zero point 0
   7. s_input * s_weight / s_output is below 256
-  8. activations are per tensor, with a zero point that int8 or uint8 holds
+  8. activations are per tensor, with a zero point that int8 or uint8 holds; that of int16 is 0
+  9. there is a kernel for int16 where activations are
 A broken rule is a defect of the lowering, never of the model.
 """
 
@@ -21,18 +24,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgewise.errors import InternalError
-from edgewise.targets.android.kinds import FIXED_OUTPUTS, SAME_SCALE_KINDS
-from edgewise.targets.android.model import Graph, Operator, Tensor
-from edgewise.targets.android.ops.weights import REQUANTIZATION_LIMIT
+from edgewise.targets.android.kinds import INT16_VERSIONS, SAME_SCALE_KINDS, fixed_output
+from edgewise.targets.android.model import INT8, INT16, Graph, Operator, Tensor
+from edgewise.targets.android.ops.weights import BIAS_DTYPES, REQUANTIZATION_LIMIT
 
 #: kind -> (position of input, weights and bias, axis of the weights' output channels)
-_WEIGHTED: dict[str, tuple[int, int, int, int]] = {
+WEIGHTED: dict[str, tuple[int, int, int, int]] = {
     "CONV_2D": (0, 1, 2, 0),
     "DEPTHWISE_CONV_2D": (0, 1, 2, 3),
     "FULLY_CONNECTED": (0, 1, 2, 0),
     "TRANSPOSE_CONV": (2, 1, 3, 0),
 }
-_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
+_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (0, 0)}
 
 
 def verify(graph: Graph) -> None:
@@ -72,6 +75,8 @@ def _tensor_problems(tensor: Tensor) -> Iterator[str]:
     ):
         yield f"constant '{tensor.name}' is not of its tensor's shape and dtype"
     quantization = tensor.quantization
+    if quantization is not None and quantization.dtype != tensor.dtype:
+        yield f"'{tensor.name}' is {tensor.dtype} with the quantization of {quantization.dtype}"
     if quantization is None or tensor.data is not None:
         return
     limits = _ZERO_POINTS.get(tensor.dtype.name)
@@ -86,20 +91,24 @@ def _tensor_problems(tensor: Tensor) -> Iterator[str]:
 
 
 def _quantization_problems(operator: Operator) -> Iterator[str]:
-    if not operator.is_int8:
+    stored = operator.stored_dtype
+    if stored is None:
         return
+    if stored == INT16 and operator.kind not in INT16_VERSIONS:
+        yield "there is no kernel for int16"
     if operator.kind in SAME_SCALE_KINDS:
         yield from _same_scale_problems(operator)
-    if operator.kind in FIXED_OUTPUTS:
-        scale, zero_point = FIXED_OUTPUTS[operator.kind]
+    prescribed = fixed_output(operator.kind, stored)
+    if prescribed is not None:
+        scale, zero_point = prescribed
         found = operator.outputs[0].quantization
         if found is None or (float(found.scale[0]), int(found.zero_point[0])) != (
             scale,
             zero_point,
         ):
             yield f"its output must have scale {scale} and zero point {zero_point}"
-    if operator.kind in _WEIGHTED:
-        yield from _weight_problems(operator, *_WEIGHTED[operator.kind])
+    if operator.kind in WEIGHTED:
+        yield from _weight_problems(operator, *WEIGHTED[operator.kind])
 
 
 def _same_scale_problems(operator: Operator) -> Iterator[str]:
@@ -129,8 +138,9 @@ def _weight_problems(
         yield f"its weights are quantized along axis {scale.axis}, not {axis}"
     product = (data.quantization.scale * scale.scale).astype(np.float32)
     found = offset.quantization
-    if offset.dtype != np.int32 or found is None or found.zero_point.any():
-        yield "its bias must be int32 with zero point 0"
+    wanted = BIAS_DTYPES[operator.stored_dtype or INT8]
+    if offset.dtype != wanted or found is None or found.zero_point.any():
+        yield f"its bias must be {wanted} with zero point 0"
     elif not np.array_equal(found.scale, product):
         yield "the scale of its bias is not that of input times weights"
     if float(product.max() / out.scale[0]) >= REQUANTIZATION_LIMIT:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgewise.errors import UnsupportedOperator
+from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.graph import load
 from edgewise.targets.android import TARGET
 
@@ -134,10 +134,21 @@ def test_per_channel_activations_are_refused(kit: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_int16_activations_are_refused(kit: Any, tmp_path: Path) -> None:
+def test_activations_must_have_the_bits_of_the_precision(kit: Any, tmp_path: Path) -> None:
     source = _quantized_relu(kit, np.float32(0.1), np.int16(0))
-    with pytest.raises(UnsupportedOperator, match="stored as int16"):
+    with pytest.raises(ModelError, match=r"needs int8 activations.*int16.*w8a16"):
         TARGET.emit(source, tmp_path / "out", "w8a8")
+    source = _quantized_relu(kit, np.float32(0.1), np.int8(0))
+    with pytest.raises(ModelError, match=r"needs int16 activations.*int8.*w8a8"):
+        TARGET.emit(source, tmp_path / "out", "w8a16")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("zero_point", [np.int16(5), np.uint16(0)])
+def test_a_16_bit_zero_point_is_refused(kit: Any, tmp_path: Path, zero_point: Any) -> None:
+    source = _quantized_relu(kit, np.float32(0.1), zero_point)
+    with pytest.raises(UnsupportedOperator, match="16-bit activation has a zero point"):
+        TARGET.emit(source, tmp_path / "out", "w8a16")
 
 
 def test_reading_at_another_scale_than_written_is_refused(kit: Any, tmp_path: Path) -> None:

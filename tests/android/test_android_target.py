@@ -44,7 +44,7 @@ def _int8_model(kit: Any) -> Any:
 
 def test_it_is_a_target() -> None:
     target: Target = TARGET
-    assert (target.name, target.precisions) == ("android", ("w8a8", "fp32"))
+    assert (target.name, target.precisions) == ("android", ("w8a8", "w8a16", "fp32"))
 
 
 def test_the_scheme() -> None:

@@ -8,27 +8,30 @@ import numpy as np
 import pytest
 
 from edgewise.errors import InternalError
-from edgewise.targets.android.builder import FLOAT32, INT8, Builder
+from edgewise.targets.android.builder import FLOAT32, Builder
 from edgewise.targets.android.layout import Value
-from edgewise.targets.android.model import Graph, Quantization, Tensor
+from edgewise.targets.android.model import INT8, INT16, INT32, INT64, Graph, Quantization, Tensor
+from edgewise.targets.android.ops.weights import BIAS_DTYPES
 from edgewise.targets.android.verify import verify
 
 IN = Quantization.per_tensor(0.1, 3)
 OUT = Quantization.per_tensor(0.05, -4)
 
 
-def _convolution() -> Graph:
+def _convolution(stored: Quantization | None = None) -> Graph:
     builder = Builder()
     builder.origin = "conv"
-    x = Tensor((1, 4, 4, 2), INT8, IN, name="x")
+    source, result = (IN, OUT) if stored is None else (stored, stored)
+    x = Tensor((1, 4, 4, 2), source.dtype, source, name="x")
     scales = np.array([0.01, 0.02, 0.03], np.float32)
     weights = builder.constant(
         np.ones((3, 1, 1, 2), np.int8), "w", Quantization.symmetric(scales, 0)
     )
+    dtype = BIAS_DTYPES[source.dtype]
     bias = builder.constant(
-        np.zeros(3, np.int32), "b", Quantization.symmetric(IN.scale * scales, 0)
+        np.zeros(3, dtype), "b", Quantization.symmetric(source.scale * scales, 0, dtype)
     )
-    out = builder.add("CONV_2D", [x, weights, bias], (1, 4, 4, 3), INT8, OUT)
+    out = builder.add("CONV_2D", [x, weights, bias], (1, 4, 4, 3), result.dtype, result)
     builder.graph.inputs, builder.graph.outputs = [x], [out]
     return builder.graph
 
@@ -36,19 +39,28 @@ def _convolution() -> Graph:
 def _single(kind: str, output: Quantization) -> Graph:
     builder = Builder()
     builder.origin = "layer"
-    x = Tensor((1, 4), INT8, IN, name="x")
-    out = builder.add(kind, [x], (1, 4), INT8, output)
+    source = IN if output.dtype == INT8 else Quantization.per_tensor(0.1, 0, output.dtype)
+    x = Tensor((1, 4), source.dtype, source, name="x")
+    out = builder.add(kind, [x], (1, 4), output.dtype, output)
     builder.graph.inputs, builder.graph.outputs = [x], [out]
     return builder.graph
 
 
 def _break_bias_scale(graph: Graph) -> None:
-    graph.operators[0].inputs[2].quantization = Quantization.per_tensor(0.5, 0)
+    graph.operators[0].inputs[2].quantization = Quantization.per_tensor(0.5, 0, INT32)
 
 
 def _break_bias_dtype(graph: Graph) -> None:
     bias = graph.operators[0].inputs[2]
-    bias.dtype, bias.data = np.dtype(np.int64), np.zeros(3, np.int64)
+    assert bias.quantization is not None
+    bias.dtype, bias.data = INT64, np.zeros(3, np.int64)
+    bias.quantization = Quantization.symmetric(bias.quantization.scale, 0, INT64)
+
+
+def _break_bias_quantization(graph: Graph) -> None:
+    bias = graph.operators[0].inputs[2]
+    assert bias.quantization is not None
+    bias.quantization = Quantization.symmetric(bias.quantization.scale, 0, INT64)
 
 
 def _drop_bias(graph: Graph) -> None:
@@ -115,6 +127,7 @@ def _forget_output(graph: Graph) -> None:
     [
         (_break_bias_scale, "scale of its bias"),
         (_break_bias_dtype, "bias must be int32"),
+        (_break_bias_quantization, "int32 with the quantization of int64"),
         (_drop_bias, "no bias"),
         (_break_axis, "along axis 3, not 0"),
         (_break_weight_zero_point, "weights have a zero point"),
@@ -136,6 +149,30 @@ def test_each_broken_rule_is_named(damage: Callable[[Graph], None], message: str
     damage(graph)
     with pytest.raises(InternalError, match=message):
         verify(graph)
+
+
+def test_int16_has_zero_point_0_an_int64_bias_and_fewer_kernels() -> None:
+    graph = _convolution(Quantization.per_tensor(0.1, 0, INT16))
+    verify(graph)
+    graph.inputs[0].quantization = Quantization.per_tensor(0.1, 1, INT16)
+    with pytest.raises(InternalError, match="zero point 1 of 'x' is out of range"):
+        verify(graph)
+    graph = _convolution(Quantization.per_tensor(0.1, 0, INT16))
+    bias = graph.operators[0].inputs[2]
+    assert bias.quantization is not None
+    bias.dtype, bias.data = INT32, np.zeros(3, np.int32)
+    bias.quantization = Quantization.symmetric(bias.quantization.scale, 0, INT32)
+    with pytest.raises(InternalError, match="bias must be int64"):
+        verify(graph)
+    with pytest.raises(InternalError, match="there is no kernel for int16"):
+        verify(_single("GELU", Quantization.per_tensor(0.1, 0, INT16)))
+
+
+@pytest.mark.parametrize("kind", ["SOFTMAX", "LOGISTIC", "TANH"])
+def test_prescribed_int16_outputs(kind: str) -> None:
+    verify(_single(kind, Quantization.per_tensor(1 / 32768, 0, INT16)))
+    with pytest.raises(InternalError, match="its output must have scale"):
+        verify(_single(kind, Quantization.per_tensor(1 / 32767, 0, INT16)))
 
 
 @pytest.mark.parametrize("kind", ["MAX_POOL_2D", "RESHAPE", "RELU", "TRANSPOSE", "MAXIMUM"])

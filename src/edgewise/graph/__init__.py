@@ -5,7 +5,12 @@ Every stage holds a model as `onnx_ir.Model`. Nothing here knows of targets or q
 
 from edgewise.graph.io import load, save, to_bytes
 from edgewise.graph.prepare import HUB_OPSET, prepare
-from edgewise.graph.quantized import TensorQuantization, is_quantized_model, quantization_of
+from edgewise.graph.quantized import (
+    TensorQuantization,
+    activation_dtypes,
+    is_quantized_model,
+    quantization_of,
+)
 from edgewise.graph.read import (
     attribute,
     constant,
@@ -21,6 +26,7 @@ __all__ = [
     "HUB_OPSET",
     "OrtSession",
     "TensorQuantization",
+    "activation_dtypes",
     "add_initializer",
     "attribute",
     "constant",

@@ -87,6 +87,20 @@ def quantization_of(node: ir.Node) -> TensorQuantization:
     return TensorQuantization(scale.astype(np.float32), zero, axis, block_size)
 
 
+def activation_dtypes(model: ir.Model) -> frozenset[str]:
+    """What computed tensors between Q and DQ are stored as; empty where only weights are."""
+    found = set()
+    for node in model.graph:
+        if node.op_type not in (QUANTIZE, DEQUANTIZE) or constant(node.inputs[0]) is not None:
+            continue
+        data = node.inputs[0]
+        weight = None if data is None else data.producer()
+        if node.op_type == DEQUANTIZE and weight is not None and weight.op_type == QUANTIZE:
+            continue  # counted with its Q, which may read a constant
+        found.add(quantization_of(node).zero_point.dtype.name)
+    return frozenset(found)
+
+
 def is_quantized_model(model: ir.Model) -> bool:
     """Whether the graph holds at least one QuantizeLinear or DequantizeLinear."""
     return any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph)

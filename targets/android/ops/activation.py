@@ -18,7 +18,6 @@ import numpy as np
 
 from edgewise.targets.android.builder import INT8
 from edgewise.targets.android.call import NO_ACTIVATION, Call
-from edgewise.targets.android.kinds import FIXED_OUTPUTS
 from edgewise.targets.android.layout import Value
 from edgewise.targets.android.model import Quantization, Tensor
 from edgewise.targets.android.ops.elementwise import ADD_LIMITS, MUL_LIMITS, inside
@@ -91,9 +90,7 @@ def lower_unary(call: Call) -> None:
     elif kind == "ELU" and call.attribute("alpha", 1.0) != 1.0:
         _lower_scaled_elu(call, x)
         return
-    fixed = FIXED_OUTPUTS.get(kind) if call.int8 else None
-    quantization = None if fixed is None else Quantization.per_tensor(*fixed)
-    call.finish(call.write(kind, [x], x.perm, quantization=quantization, **options))
+    call.finish(call.write(kind, [x], x.perm, quantization=call.fixed_output(kind), **options))
 
 
 def elu_obstacle(call: Call) -> str | None:

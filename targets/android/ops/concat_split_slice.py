@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgewise.targets.android.call import NO_ACTIVATION, Call, int8_constant
+from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
 from edgewise.targets.android.layout import Value, identity
+from edgewise.targets.android.model import INT8
 from edgewise.targets.android.ops.elementwise import requantized
 
 
 def concat_obstacle(call: Call) -> str | None:
     for value in call.node.inputs:
         if value is not None and call.context.plan.constant(value) is not None:
-            found = int8_constant(call.context.plan, value)
+            found = integer_constant(call.context.plan, value, call.stored or INT8)
             if isinstance(found, str):
                 return found
     return None

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.targets.android.call import NO_ACTIVATION, Call, int8_constant
+from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
 from edgewise.targets.android.layout import Perm, Value, identity
-from edgewise.targets.android.model import Quantization
+from edgewise.targets.android.model import INT8, Quantization
 
 BINARY_KINDS = {
     "Add": "ADD",
@@ -104,7 +104,7 @@ def _scales(call: Call, indices: Sequence[int]) -> list[float] | str:
     scales = []
     for index in indices:
         if call.constant(index) is not None:
-            found = int8_constant(call.context.plan, call.source(index))
+            found = integer_constant(call.context.plan, call.source(index), call.stored or INT8)
             if isinstance(found, str):
                 return found
             scales.append(float(found[1].scale[0]))

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from edgewise.targets.android.call import Call
-from edgewise.targets.android.kinds import FIXED_OUTPUTS
-from edgewise.targets.android.model import Quantization
 
 _KINDS = {"Softmax": "SOFTMAX", "LogSoftmax": "LOG_SOFTMAX"}
 
@@ -20,6 +18,5 @@ def lower_softmax(call: Call) -> None:
     if x.perm[-1] != axis:
         x = call.builder.reorder(x, (*(a for a in x.perm if a != axis), axis))
     kind = _KINDS[call.op_type]
-    quantization = Quantization.per_tensor(*FIXED_OUTPUTS[kind]) if call.int8 else None
     options: dict[str, Any] = {"beta": 1.0} if kind == "SOFTMAX" else {}
-    call.finish(call.write(kind, [x], x.perm, quantization=quantization, **options))
+    call.finish(call.write(kind, [x], x.perm, quantization=call.fixed_output(kind), **options))

@@ -156,3 +156,12 @@ LOWERINGS: dict[str, Lowering] = {
 #: operators whose lowering adds no operator that computes, and whose int8 form therefore only
 #: needs both ends to agree; see `scheme`
 INT8_OPERATORS = frozenset(name for name, entry in LOWERINGS.items() if entry.int8 is not None)
+
+#: those of them whose kernels take int16 activations too
+INT16_OPERATORS = frozenset({
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Dropout", "Expand", "Flatten",
+    "Gather", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu",
+    "MatMul", "Max", "MaxPool", "Min", "Mul", "Pad", "ReduceMax", "ReduceMean", "ReduceMin",
+    "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh",
+    "Transpose", "Unsqueeze", "Upsample",
+})  # fmt: skip

@@ -1,8 +1,9 @@
 """Weights and biases of convolutions and matrix products, float or int8.
 
-The int8 kernels want: weights int8 in -127..127 with zero point 0, per tensor or per output
-channel; a bias int32 of scale `s_input * s_weight` (float32) and zero point 0, always present;
-`s_input * s_weight / s_output` below 256, or XNNPACK refuses the whole graph.
+The integer kernels want: weights int8 in -127..127 with zero point 0, per tensor or per output
+channel; a bias of scale `s_input * s_weight` (float32) and zero point 0, always present, int32 or,
+beside int16 activations, int64; `s_input * s_weight / s_output` below 256, or XNNPACK refuses the
+whole graph and the int16 kernels shift too far.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgewise.targets.android.call import Call
-from edgewise.targets.android.model import Array, Quantization, Tensor
+from edgewise.targets.android.model import (
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    Array,
+    Quantization,
+    Tensor,
+)
 
 REQUANTIZATION_LIMIT = 256.0
-_INT32 = np.iinfo(np.int32)
+#: dtype of activations -> dtype of the bias, and its largest magnitude; the int16 kernels scale
+#: sums of at most 2**47
+BIAS_DTYPES = {INT8: INT32, INT16: INT64}
+_BIAS_LIMITS = {INT32: 2**31 - 1, INT64: 2**46}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,22 +95,23 @@ def _int8_weights(call: Call, channel_axis: int) -> tuple[Array, Array] | str:
 
 
 def _int8_bias(call: Call, channels: int, scale: Array) -> Array | str:
+    dtype = BIAS_DTYPES[call.stored or INT8]
     if not call.has(2):
-        return np.zeros(channels, np.int32)
+        return np.zeros(channels, dtype)
     stored = call.quantized_constant(2)
     if stored is not None and stored[0].dtype == np.int32 and stored[0].size == channels:
         integers, quantization = stored
         same = np.array_equal(np.broadcast_to(quantization.scale, scale.shape), scale)
         if same and not quantization.zero_point.any():
-            return integers.reshape(-1)
+            return integers.reshape(-1).astype(dtype)
     real = call.constant(2)
     if real is None or real.size not in (1, channels):
         return "its bias is not a constant per output channel"
     spread = np.broadcast_to(real.reshape(-1).astype(np.float64), (channels,))
     steps = np.rint(spread / scale.astype(np.float64))
-    if np.abs(steps).max(initial=0) > _INT32.max:
-        return "its bias does not fit int32 at the scale of input times weights"
-    return steps.astype(np.int32)
+    if np.abs(steps).max(initial=0) > _BIAS_LIMITS[dtype]:
+        return f"its bias does not fit {dtype} at the scale of input times weights"
+    return steps.astype(dtype)
 
 
 def weight_tensors(
@@ -125,7 +138,8 @@ def weight_tensors(
         weights = builder.constant(
             arrange(found.weights), weights_name, Quantization.symmetric(found.scale, tflite_axis)
         )
-        bias = builder.constant(found.bias, bias_name, Quantization.symmetric(found.bias_scale, 0))
+        bias_quantization = Quantization.symmetric(found.bias_scale, 0, found.bias.dtype)
+        bias = builder.constant(found.bias, bias_name, bias_quantization)
         return weights, bias
     real = call.known(1, "weights")
     scaled = real if factor == 1.0 else real * np.float32(factor)
