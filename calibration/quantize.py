@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.calibration.activation_functions import ActivationPlan, Bounds, plan_activations
+from edgewise.calibration.costly_sharing import loosen_costly_ties
 from edgewise.calibration.finish import finish
 from edgewise.calibration.float_form import name_nodes, to_float_form
 from edgewise.calibration.operands import activations
@@ -92,6 +93,7 @@ def quantize_with_findings(
     to_float_form(work, placement, scheme)
     ranges = _ranges(work, placement, statistics, method, percentile)
     original = placement
+    placement = loosen_costly_ties(work, placement, ranges, scheme)
     placement = requantize_conflicts(work, placement, ranges, scheme)
     parameters = assign_parameters(work, placement, ranges, scheme)
     plan = plan_activations(work, placement, parameters, scheme)

@@ -8,20 +8,22 @@
    saturate. Otherwise the group keeps its own range, and the prescribed tensor is requantized on
    the way into each shared-scale operator: an Identity node marks the place, and becomes
    DequantizeLinear -> QuantizeLinear (see `finish.py`).
+4. What a requantization marker reads and writes is not tied (see also `costly_sharing.py`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from edgewise.calibration.costly_sharing import requantize_before
 from edgewise.calibration.operands import activations, float_outputs
 from edgewise.calibration.parameters import affine_parameters, prescribed, representable
 from edgewise.calibration.placement import Placement, moves_data
 from edgewise.calibration.ranges import Range
 from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
+from edgewise.calibration.union_find import UnionFind
 
 
 def requantize_conflicts(
@@ -43,7 +45,7 @@ def requantize_conflicts(
             for node in _requantize(model, placement, tensor, scheme):
                 markers.add(node.name or "")
                 ranges[node.outputs[0].name or ""] = ranges[tensor]
-    return Placement(placement.names | markers, placement.findings, frozenset(markers))
+    return Placement(placement.names | markers, placement.findings, placement.markers | markers)
 
 
 def assign_parameters(
@@ -69,27 +71,17 @@ def _activation(scheme: Scheme) -> NumberFormat:
 
 def _groups(model: ir.Model, placement: Placement, scheme: Scheme) -> dict[str, list[str]]:
     """Group leader -> members, both in graph order."""
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    ties = UnionFind()
     for node in model.graph:
         if node not in placement:
             continue
         tensors = [value.name or "" for value in activations(node)]
-        for name in tensors:
-            parent.setdefault(name, name)
-        if moves_data(node, scheme) and node.name not in placement.markers:
-            for name in tensors[1:]:
-                parent[find(name)] = find(tensors[0])
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in parent:
-        groups[find(name)].append(name)
-    return dict(groups)
+        if _ties(node, placement, scheme):
+            ties.unite(tensors)
+        else:
+            for name in tensors:
+                ties.find(name)
+    return ties.groups()
 
 
 def _prescribed_members(
@@ -139,24 +131,15 @@ def _requantize(
     model: ir.Model, placement: Placement, tensor: str, scheme: Scheme
 ) -> list[ir.Node]:
     """An Identity before each shared-scale consumer of the tensor."""
-    made: list[ir.Node] = []
-    for consumer in list(model.graph):
-        if consumer not in placement or not moves_data(consumer, scheme):
-            continue
-        slots = [i for i, value in enumerate(consumer.inputs) if value and value.name == tensor]
-        if not slots:
-            continue
-        source = consumer.inputs[slots[0]]
-        if source is None:
-            continue
-        output = ir.Value(
-            name=f"{tensor}_for_{consumer.name}", type=source.type, shape=source.shape
-        )
-        identity = ir.Node(
-            "", "Identity", [source], outputs=[output], name=f"{tensor}_requantize_{consumer.name}"
-        )
-        model.graph.insert_before(consumer, identity)
-        for slot in slots:
-            consumer.replace_input_with(slot, output)
-        made.append(identity)
-    return made
+    return [
+        requantize_before(consumer, source)
+        for consumer in list(model.graph)
+        if _ties(consumer, placement, scheme)
+        for source in dict.fromkeys(consumer.inputs)
+        if source is not None and source.name == tensor
+    ]
+
+
+def _ties(node: ir.Node, placement: Placement, scheme: Scheme) -> bool:
+    """Whether one scale and zero point must run through the node: not through a marker."""
+    return node in placement and moves_data(node, scheme) and node.name not in placement.markers
