@@ -20,7 +20,11 @@ _STANDARD = ("", "ai.onnx")
 
 
 def expand(
-    model: ir.Model, wanted: Callable[[ir.Node], bool], *, by_body: bool = True
+    model: ir.Model,
+    wanted: Callable[[ir.Node], bool],
+    *,
+    by_body: bool = True,
+    loops: bool = False,
 ) -> dict[ir.Node, CannotExpand]:
     """Replace, in place, every node that is wanted gone and can be written in simpler ones.
 
@@ -31,6 +35,7 @@ def expand(
         model: from `edgewise.graph.prepare`.
         wanted: whether the caller cannot express a node of the ONNX standard.
         by_body: expand operators without an entry in the table by their function body, too.
+        loops: long sequences become a Loop; without it each step is written out.
 
     Returns:
         The nodes that an expansion declined, with its reason; they stand as they were.
@@ -48,7 +53,7 @@ def expand(
                 function = expand_by_body
             if function is None or node.graph is None:
                 continue
-            expansion = Expansion(node, opset)
+            expansion = Expansion(node, opset, loops=loops)
             try:
                 results = function(expansion)
             except CannotExpand as reason:

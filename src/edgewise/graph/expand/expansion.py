@@ -23,13 +23,18 @@ class CannotExpand(Exception):
 
 
 class Expansion:
-    """Gathers the nodes that take the place of `node`, in order, each after what it reads."""
+    """Gathers the nodes that take the place of `node`, in order, each after what it reads.
 
-    def __init__(self, node: ir.Node, opset: int) -> None:
+    `loops` tells whether a Loop may be among them.
+    """
+
+    def __init__(self, node: ir.Node, opset: int, *, loops: bool = False) -> None:
         self.node = node
         self.opset = opset
+        self.loops = loops
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
+        self._stem = node.name or node.op_type
 
     # ---- what stands there
 
@@ -109,7 +114,7 @@ class Expansion:
             given,
             attributes={k: v for k, v in attributes.items() if v is not None},
             num_outputs=outputs,
-            name=f"{self.node.name}/{op_type}_{len(self.nodes)}",
+            name=f"{self._stem}/{op_type}_{len(self.nodes)}",
         )
         self.nodes.append(node)
         return node.outputs[0] if outputs == 1 else tuple(node.outputs)
@@ -153,6 +158,55 @@ class Expansion:
     def ints(self, numbers: Sequence[int] | int) -> ir.Value:
         """An int64 constant: a vector from a sequence, a scalar from one number."""
         return self.array(numbers, np.int64)
+
+    # ---- bodies of control flow
+
+    def inner(self, name: str) -> Expansion:
+        """For the nodes of a body; its constants are those of this expansion."""
+        inner = Expansion(self.node, self.opset, loops=self.loops)
+        inner.constants = self.constants
+        inner._stem = f"{self._stem}/{name}"
+        return inner
+
+    def parameter(self, name: str, dtype: ir.DataType, dims: Sequence[int]) -> ir.Value:
+        """An input of the body that this expansion is for."""
+        return ir.Value(
+            name=f"{self._stem}/{name}", shape=ir.Shape(list(dims)), type=ir.TensorType(dtype)
+        )
+
+    def body(
+        self,
+        inputs: Sequence[ir.Value],
+        outputs: Sequence[tuple[ir.Value, ir.DataType, Sequence[int]]],
+    ) -> ir.Graph:
+        """The nodes so far as a body; outputs with their type and shape."""
+        results = []
+        made = {value for node in self.nodes for value in node.outputs}
+        for value, dtype, dims in outputs:
+            own = value if value in made and value not in results else self.op("Identity", value)
+            own.shape, own.type = ir.Shape(list(dims)), ir.TensorType(dtype)
+            results.append(own)
+        return ir.Graph(inputs, results, nodes=self.nodes, name=self._stem)
+
+    def inline(self, body: ir.Graph, values: Sequence[ir.Value]) -> list[ir.Value]:
+        """Append a copy of a body's nodes with `values` as its inputs; gives its outputs."""
+        copy = body.clone(allow_outer_scope_values=True)
+        given = dict(zip(copy.inputs, values, strict=True))
+        results = [given.get(value, value) for value in copy.outputs]
+        for initializer in list(copy.initializers.values()):
+            constant = self.array(initializer.const_value.numpy())
+            given[initializer] = constant
+        copy.outputs.clear()
+        for old, new in given.items():
+            ir.convenience.replace_all_uses_with(old, new)
+        nodes = list(copy)
+        for node in copy.all_nodes():
+            node.name = f"{self._stem}/{len(self.nodes)}/{node.name}"
+            for output in node.outputs:
+                output.name = None  # a new one is found that is free in the whole model
+        copy.remove(nodes)
+        self.nodes.extend(nodes)
+        return results
 
 
 def _not_static(value: ir.Value) -> CannotExpand:

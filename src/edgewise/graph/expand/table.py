@@ -13,13 +13,22 @@ import onnx_ir as ir
 from edgewise.graph.expand import (
     activation,
     attention,
+    crop_pad,
     determinant,
+    einsum,
+    fourier,
     hyperbolic,
     linear_attention,
     linear_quantization,
     loss,
+    ngrams,
+    normalization,
     quantized,
+    recurrent,
     rotary_embedding,
+    running_product,
+    selection,
+    window,
 )
 from edgewise.graph.expand.expansion import Expansion
 
@@ -41,11 +50,36 @@ EXPANSIONS: dict[str, Expand] = {
     "Attention": attention.expand_attention,
     "LinearAttention": linear_attention.expand_linear_attention,
     "RotaryEmbedding": rotary_embedding.expand_rotary_embedding,
+    # sums of products
+    "Einsum": einsum.expand_einsum,
+    # signals
+    "BlackmanWindow": window.expand_window,
+    "DFT": fourier.expand_dft,
+    "HammingWindow": window.expand_window,
+    "HannWindow": window.expand_window,
+    "STFT": fourier.expand_stft,
     # matrices
     "Det": determinant.expand_det,
+    # selection
+    "CenterCropPad": crop_pad.expand_center_crop_pad,
+    "Compress": selection.expand_compress,
+    "CumProd": running_product.expand_cum_prod,
+    "EyeLike": selection.expand_eye_like,
+    "Hardmax": selection.expand_hardmax,
+    "TfIdfVectorizer": ngrams.expand_tf_idf_vectorizer,
+    "Trilu": selection.expand_trilu,
+    # normalization
+    "GroupNormalization": normalization.expand_group_normalization,
+    "LRN": normalization.expand_lrn,
+    "LpNormalization": normalization.expand_lp_normalization,
+    "MeanVarianceNormalization": normalization.expand_mean_variance_normalization,
     # losses
     "NegativeLogLikelihoodLoss": loss.expand_negative_log_likelihood_loss,
     "SoftmaxCrossEntropyLoss": loss.expand_softmax_cross_entropy_loss,
+    # sequences
+    "GRU": recurrent.expand_gru,
+    "LSTM": recurrent.expand_lstm,
+    "RNN": recurrent.expand_rnn,
     # quantized numbers
     "ConvInteger": quantized.expand_conv_integer,
     "DequantizeLinear": linear_quantization.expand_dequantize_linear,
