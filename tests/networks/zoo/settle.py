@@ -1,0 +1,41 @@
+"""Random weights made useful: activations of ordinary size in every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo.table import Network
+
+
+def settled(network: Network, seed: int = 0) -> nn.Module:
+    """The module in evaluation mode; normalization statistics come from a few samples.
+
+    Without them, deep networks of small random weights fade to nothing, and every comparison of
+    their outputs would hold.
+    """
+    torch.manual_seed(seed)
+    module = network.make().eval()
+    layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return module
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # an average over all samples
+        layer.train()
+    batch = _batch(network.feeds, 16, np.random.default_rng(seed + 1))
+    with torch.no_grad():
+        module(**{name: torch.from_numpy(array) for name, array in batch.items()})
+    return module.eval()
+
+
+def _batch(
+    feeds: Callable[[np.random.Generator], dict[str, np.ndarray]],
+    count: int,
+    random: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    samples = [feeds(random) for _ in range(count)]
+    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
