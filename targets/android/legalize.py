@@ -8,21 +8,28 @@ import onnx_ir as ir
 
 from edgewise.graph import prepare
 from edgewise.graph.expand import CannotExpand, expand
+from edgewise.graph.expand.linear_quantization import needs_arithmetic
 from edgewise.targets.android.ops.table import LOWERINGS
 from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
 
 
-def legalize(source: str | Path | ir.Model) -> tuple[ir.Model, dict[ir.Node, CannotExpand]]:
+def legalize(
+    source: str | Path | ir.Model, *, batch: int = 1
+) -> tuple[ir.Model, dict[ir.Node, CannotExpand]]:
     """A copy ready for `lower`, and why some of its nodes could not be expanded.
 
-    Raises ModelError when the model cannot be prepared.
+    `batch` takes the place of symbolic first dimensions. Raises ModelError when the model cannot
+    be prepared.
     """
-    model = prepare(source, batch=1)
+    model = prepare(source, batch=batch)
     declined = expand(model, _lacks_lowering)
     fuse_patterns(model)
     return model, declined
 
 
 def _lacks_lowering(node: ir.Node) -> bool:
-    return node.op_type not in LOWERINGS and node.op_type not in (QUANTIZE, DEQUANTIZE)
+    if node.op_type in (QUANTIZE, DEQUANTIZE):
+        return needs_arithmetic(node)
+    lowering = LOWERINGS.get(node.op_type)
+    return lowering is None or (lowering.fits is not None and not lowering.fits(node))

@@ -9,6 +9,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.errors import ModelError, UsageError
+from edgewise.graph.ceil_mode import drop_empty_windows, has_ceil_mode
+from edgewise.graph.empty import fix_empty_values
+from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
 from edgewise.graph.io import load
 
 #: opset of the hub model: per-channel DequantizeLinear, Gelu, HardSwish and int4 are all in it
@@ -41,6 +44,8 @@ def prepare(
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     model = _upgrade(model)
+    if has_ceil_mode(model):
+        _infer_shapes(model)  # before wrong shapes could be folded into constants
     settle(model)
     return model
 
@@ -58,7 +63,19 @@ def settle(model: ir.Model) -> None:
     _name_nodes(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
-    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    _infer_shapes(model)
+    if fix_empty_values(model):
+        settle(model)
+
+
+def _infer_shapes(model: ir.Model) -> None:
+    infer = common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)
+    infer(model)
+    while drop_empty_windows(model):
+        _forget_inferred_shapes(model)
+        infer(model)
+    while give_missing_shapes(model):
+        infer(model)
 
 
 def _name_nodes(model: ir.Model) -> None:
@@ -119,6 +136,8 @@ def _upgrade(model: ir.Model) -> ir.Model:
         )
     import onnx.version_converter
 
+    if 18 <= version < 21:
+        repeat_group_parameters(model)
     model.ir_version = max(model.ir_version or 0, 4)  # before, initializers had to be inputs too
     proto = ir.to_proto(model)
     try:

@@ -1,4 +1,4 @@
-"""BatchNormalization, InstanceNormalization, GroupNormalization, LayerNormalization, RMSNorm, LRN.
+"""BatchNormalization, InstanceNormalization, LayerNormalization, RMSNormalization, LRN.
 
 Exporters fold BatchNorm into convolutions; one that stands alone is `x * m + b` with constants
 `m = scale / sqrt(var + epsilon)` and `b = bias - mean * m`. The others are
@@ -7,11 +7,16 @@ Exporters fold BatchNorm into convolutions; one that stands alone is `x * m + b`
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import onnx_ir as ir
+
+from edgewise.graph import attribute
 from edgewise.targets.android.builder import FLOAT32
 from edgewise.targets.android.call import Call
-from edgewise.targets.android.layout import NHWC, Value, identity
+from edgewise.targets.android.layout import NHWC, Value
 from edgewise.targets.android.model import Array
 from edgewise.targets.android.ops.activation import binary, chain
 
@@ -37,40 +42,33 @@ def _per_axis(call: Call, x: Value, axis: int, numbers: Array) -> Value:
 
 def lower_instance_normalization(call: Call) -> None:
     x = call.operand(0)
-    normal = _normalized(call, x, list(range(2, x.rank)))
-    scaled = binary(call, "MUL", normal, _per_axis(call, x, 1, call.known(1, "scale")).tensor)
-    call.finish(binary(call, "ADD", scaled, _per_axis(call, x, 1, call.known(2, "bias")).tensor))
+    y = _normalized(call, x, list(range(2, x.rank))).normal
+    for index, kind, neutral in ((1, "MUL", 1.0), (2, "ADD", 0.0)):
+        known = call.constant(index)
+        if known is None:
+            y = binary(call, kind, y, _along(call, x, 1, call.operand(index)))
+        elif (known != neutral).any():
+            y = binary(call, kind, y, _per_axis(call, x, 1, known).tensor)
+    call.finish(y)
 
 
-def lower_group_normalization(call: Call) -> None:
-    """Channels are split into groups; scale and bias are per channel (opset 21)."""
-    x = call.builder.linear(call.operand(0))
-    groups = int(call.attribute("num_groups"))
-    batch, channels = x.shape[:2]
-    grouped = Value(
-        call.builder.reshape(x.tensor, (batch, groups, int(np.prod(x.shape)) // (batch * groups))),
-        identity(3),
-    )
-    normal = Value(
-        call.builder.reshape(_normalized(call, grouped, [2]).tensor, x.tensor.shape), x.perm
-    )
-    scale, bias = call.known(1, "scale"), call.known(2, "bias")
-    if scale.size != channels:
-        raise call.refuse("its scale is not per channel", "Export with opset 21 or later.")
-    scaled = binary(call, "MUL", normal, _per_axis(call, x, 1, scale).tensor)
-    call.finish(binary(call, "ADD", scaled, _per_axis(call, x, 1, bias).tensor))
+def _along(call: Call, x: Value, axis: int, vector: Value) -> Value:
+    """A computed vector along an ONNX axis of `x`, in the order of `x`."""
+    shape = [1] * x.rank
+    shape[x.axis(axis)] = vector.tensor.shape[0]
+    return Value(call.builder.reshape(vector.tensor, shape), x.perm)
 
 
 def lower_layer_normalization(call: Call) -> None:
-    if any(output.uses() for output in call.node.outputs[1:]):
-        raise call.refuse("its mean or deviation is used", "Use the first output only.")
+    """The mean and the inverse deviation are outputs 1 and 2."""
     x = call.operand(0)
     axes = list(range(int(call.attribute("axis", -1)) % x.rank, x.rank))
-    y = _normalized(call, x, axes)
-    for index, kind in ((1, "MUL"), (2, "ADD")):
-        if call.has(index):
-            y = binary(call, kind, y, call.constant_operand(index, x.perm, x.rank))
+    parts = _normalized(call, x, axes)
+    y = _scaled(call, x, parts.normal, ((1, "MUL"), (2, "ADD")))
     call.finish(y)
+    for index, value in ((1, parts.mean), (2, parts.inverse)):
+        if index < len(call.node.outputs):
+            call.finish(value, index)
 
 
 def lower_rms_normalization(call: Call) -> None:
@@ -78,15 +76,38 @@ def lower_rms_normalization(call: Call) -> None:
     axes = list(range(int(call.attribute("axis", -1)) % x.rank, x.rank))
     power = _mean(call, binary(call, "MUL", x, x), axes)
     y = binary(call, "MUL", x, _inverse_root(call, power))
-    call.finish(binary(call, "MUL", y, call.constant_operand(1, x.perm, x.rank)))
+    call.finish(_scaled(call, x, y, ((1, "MUL"),)))
 
 
-def _normalized(call: Call, x: Value, axes: list[int]) -> Value:
-    """(x - mean) / sqrt(variance + epsilon) over ONNX axes."""
+def _scaled(call: Call, x: Value, y: Value, steps: Sequence[tuple[int, str]]) -> Value:
+    """`y` times the scale and plus the bias, which broadcast to `x`."""
+    for index, kind in steps:
+        if not call.has(index):
+            continue
+        if call.constant(index) is not None:
+            y = binary(call, kind, y, call.constant_operand(index, x.perm, x.rank))
+        else:
+            widened = call.builder.with_rank(call.operand(index), x.rank)
+            y = binary(call, kind, y, call.builder.reorder(widened, x.perm))
+    return y
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """(x - mean) * inverse, where inverse is 1 / sqrt(variance + epsilon)."""
+
+    normal: Value
+    mean: Value
+    inverse: Value
+
+
+def _normalized(call: Call, x: Value, axes: list[int]) -> _Parts:
+    """Over ONNX axes."""
     mean = _mean(call, x, axes)
     centred = binary(call, "SUB", x, mean)
     variance = _mean(call, binary(call, "MUL", centred, centred), axes)
-    return binary(call, "MUL", centred, _inverse_root(call, variance))
+    inverse = _inverse_root(call, variance)
+    return _Parts(binary(call, "MUL", centred, inverse), mean, inverse)
 
 
 def _mean(call: Call, x: Value, axes: list[int]) -> Value:
@@ -100,11 +121,16 @@ def _inverse_root(call: Call, variance: Value) -> Value:
     return chain(call, binary(call, "ADD", variance, epsilon), ["RSQRT"])
 
 
+def lrn_fits(node: ir.Node) -> bool:
+    """TFLite takes odd windows over the channels of images."""
+    x = node.inputs[0]
+    image = x is not None and x.shape is not None and len(x.shape) == 4
+    return image and int(attribute(node, "size", 1)) % 2 == 1
+
+
 def lower_lrn(call: Call) -> None:
-    """ONNX divides alpha by the size of the window; TFLite does not, and takes odd windows only."""
+    """ONNX divides alpha by the size of the window, TFLite does not."""
     size = int(call.attribute("size"))
-    if size % 2 == 0:
-        raise call.refuse("its window is even", "Use an odd size.")
     x = call.builder.reorder(call.operand(0), NHWC)
     call.finish(
         call.write(

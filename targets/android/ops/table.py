@@ -8,21 +8,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.ops import (
     activation,
+    arg,
+    cache,
     concat_split_slice,
     convolution,
+    depth_space,
     elementwise,
+    error_function,
     gather,
     gemm,
+    integers,
     normalization,
+    one_hot,
     pad,
     pooling,
     reduce,
     resize,
+    reverse,
+    scatter,
     shape,
     softmax,
+    topk,
+    transposed_convolution,
+    trigonometry,
 )
 
 
@@ -30,11 +43,13 @@ from edgewise.targets.android.ops import (
 class Lowering:
     """`lower` writes the operator; `int8` says why this node has no int8 form, or None when it has.
 
-    Without an `int8` function the operator always runs in float32.
+    Without an `int8` function the operator always runs in float32. A node that does not fit is
+    written in simpler operators instead (`edgewise.graph.expand`).
     """
 
     lower: Callable[[Call], None]
     int8: Callable[[Call], str | None] | None = None
+    fits: Callable[[ir.Node], bool] | None = None
 
 
 _ANY = activation.no_obstacle
@@ -43,7 +58,8 @@ LOWERINGS: dict[str, Lowering] = {
     # convolution
     "Conv": Lowering(convolution.lower_conv, convolution.conv_int8_obstacle),
     "ConvTranspose": Lowering(
-        convolution.lower_conv_transpose, convolution.conv_transpose_int8_obstacle
+        transposed_convolution.lower_conv_transpose,
+        transposed_convolution.conv_transpose_int8_obstacle,
     ),
     # products
     "Gemm": Lowering(gemm.lower_gemm, gemm.gemm_int8_obstacle),
@@ -56,7 +72,13 @@ LOWERINGS: dict[str, Lowering] = {
     # elementwise
     "Add": Lowering(elementwise.lower_binary, elementwise.additive_obstacle),
     "And": Lowering(elementwise.lower_binary),
-    "Div": Lowering(elementwise.lower_binary),
+    "BitCast": Lowering(integers.lower_bit_cast),
+    "BitShift": Lowering(integers.lower_bit_shift),
+    "BitwiseAnd": Lowering(integers.lower_bitwise),
+    "BitwiseNot": Lowering(integers.lower_bitwise_not),
+    "BitwiseOr": Lowering(integers.lower_bitwise),
+    "BitwiseXor": Lowering(integers.lower_bitwise),
+    "Div": Lowering(integers.lower_div),
     "Equal": Lowering(elementwise.lower_binary),
     "Greater": Lowering(elementwise.lower_binary),
     "GreaterOrEqual": Lowering(elementwise.lower_binary),
@@ -65,22 +87,25 @@ LOWERINGS: dict[str, Lowering] = {
     "Max": Lowering(elementwise.lower_extremum, elementwise.extremum_obstacle),
     "Mean": Lowering(elementwise.fold_pairs("Mean")),
     "Min": Lowering(elementwise.lower_extremum, elementwise.extremum_obstacle),
-    "Mod": Lowering(elementwise.lower_mod),
+    "Mod": Lowering(integers.lower_mod),
     "Mul": Lowering(elementwise.lower_binary, elementwise.multiplicative_obstacle),
     "Or": Lowering(elementwise.lower_binary),
-    "Pow": Lowering(elementwise.lower_binary),
+    "Pow": Lowering(integers.lower_pow),
     "Sub": Lowering(elementwise.lower_binary, elementwise.additive_obstacle),
     "Sum": Lowering(elementwise.fold_pairs("Sum")),
     "Where": Lowering(elementwise.lower_where, elementwise.where_obstacle),
     "Xor": Lowering(elementwise.lower_binary),
     # activations and functions of one element
-    "Abs": Lowering(activation.lower_unary, _ANY),
+    "Abs": Lowering(integers.lower_abs, _ANY),
+    "Acos": Lowering(trigonometry.lower_inverse),
+    "Asin": Lowering(trigonometry.lower_inverse),
+    "Atan": Lowering(trigonometry.lower_inverse),
     "Ceil": Lowering(activation.lower_unary),
     "Celu": Lowering(activation.lower_celu),
     "Clip": Lowering(activation.lower_bounds, activation.bounds_obstacle),
     "Cos": Lowering(activation.lower_unary),
     "Elu": Lowering(activation.lower_unary, activation.elu_obstacle),
-    "Erf": Lowering(activation.lower_erf),
+    "Erf": Lowering(error_function.lower_erf),
     "Exp": Lowering(activation.lower_unary),
     "Floor": Lowering(activation.lower_unary),
     "Gelu": Lowering(activation.lower_unary, _ANY),
@@ -97,7 +122,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Round": Lowering(activation.lower_unary),
     "Selu": Lowering(activation.lower_selu),
     "Sigmoid": Lowering(activation.lower_unary, _ANY),
-    "Sign": Lowering(activation.lower_unary),
+    "Sign": Lowering(integers.lower_sign),
     "Sin": Lowering(activation.lower_unary),
     "Softplus": Lowering(activation.lower_softplus),
     "Softsign": Lowering(activation.lower_softsign),
@@ -121,18 +146,26 @@ LOWERINGS: dict[str, Lowering] = {
     # parts
     "Concat": Lowering(concat_split_slice.lower_concat, concat_split_slice.concat_obstacle),
     "Gather": Lowering(gather.lower_gather, _ANY),
+    "GatherElements": Lowering(gather.lower_gather_elements, _ANY),
     "GatherND": Lowering(gather.lower_gather_nd, _ANY),
+    "OneHot": Lowering(one_hot.lower_one_hot),
     "Pad": Lowering(pad.lower_pad, pad.pad_obstacle),
+    "ReverseSequence": Lowering(reverse.lower_reverse_sequence),
+    "Scatter": Lowering(scatter.lower_scatter_elements, scatter.scatter_obstacle),
+    "ScatterElements": Lowering(scatter.lower_scatter_elements, scatter.scatter_obstacle),
+    "ScatterND": Lowering(scatter.lower_scatter_nd, scatter.scatter_obstacle),
     "Slice": Lowering(concat_split_slice.lower_slice, _ANY),
     "Split": Lowering(concat_split_slice.lower_split, _ANY),
+    "TensorScatter": Lowering(cache.lower_tensor_scatter),
+    "TopK": Lowering(topk.lower_topk, _ANY),
     # images
-    "DepthToSpace": Lowering(resize.lower_depth_to_space, _ANY),
+    "DepthToSpace": Lowering(depth_space.lower_depth_to_space, _ANY),
     "Resize": Lowering(resize.lower_resize, resize.resize_obstacle),
-    "SpaceToDepth": Lowering(resize.lower_space_to_depth, _ANY),
+    "SpaceToDepth": Lowering(depth_space.lower_space_to_depth, _ANY),
     "Upsample": Lowering(resize.lower_resize, resize.resize_obstacle),
     # reductions
-    "ArgMax": Lowering(reduce.lower_arg, _ANY),
-    "ArgMin": Lowering(reduce.lower_arg, _ANY),
+    "ArgMax": Lowering(arg.lower_arg, _ANY),
+    "ArgMin": Lowering(arg.lower_arg, _ANY),
     "CumSum": Lowering(reduce.lower_cumsum),
     "ReduceL1": Lowering(reduce.lower_composed_reduce),
     "ReduceL2": Lowering(reduce.lower_composed_reduce),
@@ -146,9 +179,8 @@ LOWERINGS: dict[str, Lowering] = {
     "ReduceSumSquare": Lowering(reduce.lower_composed_reduce),
     # normalization
     "BatchNormalization": Lowering(normalization.lower_batch_normalization),
-    "GroupNormalization": Lowering(normalization.lower_group_normalization),
     "InstanceNormalization": Lowering(normalization.lower_instance_normalization),
-    "LRN": Lowering(normalization.lower_lrn),
+    "LRN": Lowering(normalization.lower_lrn, fits=normalization.lrn_fits),
     "LayerNormalization": Lowering(normalization.lower_layer_normalization),
     "RMSNormalization": Lowering(normalization.lower_rms_normalization),
 }

@@ -45,8 +45,9 @@ def expand(
     changed = True
     while changed:
         changed = False
+        declined.clear()  # what is declined now may be taken once more shapes are known
         for node in list(model.graph.all_nodes()):
-            if node.domain not in _STANDARD or node in declined or not wanted(node):
+            if node.domain not in _STANDARD or not wanted(node):
                 continue
             function: Expand | None = EXPANSIONS.get(node.op_type)
             if function is None and by_body and has_body(node, opset):
