@@ -16,7 +16,7 @@ from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.builder import Bounds, Builder
 from edgewise.targets.android.kinds import fixed_output
 from edgewise.targets.android.layout import Perm, Value, identity
-from edgewise.targets.android.model import INT8, INT16, Array, Quantization, Tensor
+from edgewise.targets.android.model import INT8, INT16, INT32, Array, Quantization, Tensor
 from edgewise.targets.android.qdq import QdqPlan
 
 #: what a constant beside int8 or int16 activations may be stored as
@@ -113,6 +113,18 @@ class Call:
         if self.constant(index) is None:
             raise self.refuse(f"input '{source.name}' is never computed", "Check the model.")
         return self.constant_operand(index, identity(len(self.shape(index))))
+
+    def numbers(self, index: int) -> Value:
+        """An input to compute with: `operand`, or the very integers that ONNX has where nothing
+        dequantizes them. A tensor may hold uint8 less 128."""
+        value, source = self.operand(index), self.source(index)
+        if self.int8 or value.quantization is None or source.dtype is None:
+            return value
+        add, shape = self.builder.add, value.tensor.shape
+        wide = add("CAST", [value], shape, INT32)
+        if source.dtype == ir.DataType.UINT8:
+            wide = add("ADD", [wide, self.builder.ints(128)], shape, INT32)
+        return Value(add("CAST", [wide], shape, np.dtype(source.dtype.numpy())), value.perm)
 
     def constant_operand(self, index: int, perm: Perm, rank: int | None = None) -> Value:
         """A constant input laid out in an order; `rank` adds leading axes of size 1 first."""

@@ -8,7 +8,7 @@ of transposes that exporters leave behind, come for free.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,12 @@ NWC: Perm = (0, 2, 1)
 
 def identity(rank: int) -> Perm:
     return tuple(range(rank))
+
+
+def without(perm: Perm, axes: Collection[int]) -> Perm:
+    """The permutation once ONNX axes are gone and the others renumbered."""
+    left = sorted(axis for axis in perm if axis not in axes)
+    return tuple(left.index(axis) for axis in perm if axis not in axes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

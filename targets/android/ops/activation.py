@@ -2,11 +2,11 @@
 
 1. Relu, Clip with constant bounds   bounds, which the producer absorbs where it can (see qdq);
                                      alone: a QUANTIZE if scales differ, then a clamp if needed
-2. kernels of the same meaning       ABS, ELU, EXP, GELU, HARD_SWISH, LEAKY_RELU, PRELU, ...
+2. kernels of the same meaning       ELU, EXP, GELU, HARD_SWISH, LEAKY_RELU, PRELU, ...
 3. fixed output range                LOGISTIC, TANH; a QUANTIZE follows where the model differs
 4. HardSigmoid                       alpha * clip(x + beta / alpha, 0, 1 / alpha); in int8 the
                                      clip is the saturation of the intermediate tensor
-5. compositions                      Softplus, Softsign, Mish, Selu, Celu, ThresholdedRelu, Erf
+5. compositions                      Softplus, Softsign, Mish, Selu, Celu, ThresholdedRelu
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.targets.android.builder import INT8
+from edgewise.targets.android.builder import FLOAT32, INT8
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value
 from edgewise.targets.android.model import Quantization, Tensor
+from edgewise.targets.android.ops.dtypes import compute, scalar
 from edgewise.targets.android.ops.elementwise import ADD_LIMITS, MUL_LIMITS, inside
 
 #: ONNX operator -> TFLite operator of the same meaning
 UNARY_KINDS = {
-    "Abs": "ABS",
     "Ceil": "CEIL",
     "Cos": "COS",
     "Elu": "ELU",
@@ -38,7 +38,6 @@ UNARY_KINDS = {
     "Not": "LOGICAL_NOT",
     "Round": "ROUND",
     "Sigmoid": "LOGISTIC",
-    "Sign": "SIGN",
     "Sin": "SIN",
     "Sqrt": "SQRT",
     "Tanh": "TANH",
@@ -62,7 +61,10 @@ def lower_bounds(call: Call) -> None:
     if bounds is None:
         _lower_computed_clip(call)
         return
-    value = call.operand(0)
+    value = call.numbers(0)
+    if not call.int8 and value.dtype != FLOAT32:
+        _lower_computed_clip(call)
+        return
     wanted = call.wanted()
     if wanted is not None:
         value = call.builder.quantize(value, wanted)
@@ -70,18 +72,30 @@ def lower_bounds(call: Call) -> None:
 
 
 def _lower_computed_clip(call: Call) -> None:
-    value = call.operand(0)
-    for index, kind in ((1, "MAXIMUM"), (2, "MINIMUM")):
-        if call.has(index):
-            limit = call.operand(index)
-            value = call.builder.like(kind, [value, limit], value)
+    """Bounds that are tensors, or integers that no float holds; Relu of integers is one at 0."""
+    value = call.numbers(0)
+    if call.op_type == "Relu":
+        limits = [("MAXIMUM", scalar(call, 0, value.dtype))]
+    else:
+        kinds = ((1, "MAXIMUM"), (2, "MINIMUM"))
+        limits = [(kind, _scalar_operand(call, index)) for index, kind in kinds if call.has(index)]
+    for kind, limit in limits:
+        value = compute(call, kind, [value, limit], value.perm, value.shape)
     call.finish(value)
+
+
+def _scalar_operand(call: Call, index: int) -> Value:
+    """A bound, which some exporters write as a vector of one element."""
+    return Value(call.builder.reshape(call.builder.linear(call.operand(index)).tensor, ()), ())
 
 
 def lower_unary(call: Call) -> None:
     """Cases 2 and 3."""
     kind = UNARY_KINDS[call.op_type]
-    x = call.operand(0)
+    x = call.numbers(0)
+    if not call.int8 and x.dtype != FLOAT32:
+        call.finish(compute(call, kind, [x], x.perm))
+        return
     options: dict[str, Any] = {}
     if kind == "LEAKY_RELU":
         options["alpha"] = float(call.attribute("alpha", 0.01))
@@ -164,6 +178,11 @@ def lower_prelu(call: Call) -> None:
         slope = call.constant_operand(1, x.perm, x.rank)
     else:
         slope = call.builder.reorder(call.builder.with_rank(call.operand(1), x.rank), x.perm)
+    if not call.int8 and x.dtype != FLOAT32:
+        below = compute(call, "LESS", [x, scalar(call, 0, x.dtype)], x.perm)
+        bent = compute(call, "MUL", [x, slope], x.perm, x.shape)
+        call.finish(call.write("SELECT_V2", [below, bent, x], x.perm))
+        return
     if slope.shape[0] == 1 and x.rank > 1:  # the kernel wants no batch axis
         inner = call.builder.reshape(slope.tensor, slope.tensor.shape[1:])
         call.finish(call.write("PRELU", [x, inner], x.perm))
@@ -172,31 +191,34 @@ def lower_prelu(call: Call) -> None:
 
 
 def _lower_scaled_elu(call: Call, x: Value) -> None:
-    """Elu with an alpha: max(x, 0) + alpha * (exp(min(x, 0)) - 1)."""
-    call.finish(_elu(call, x, float(call.attribute("alpha", 1.0)), 1.0, 1.0))
+    call.finish(_elu(call, x, float(call.attribute("alpha", 1.0)), 1.0))
 
 
 def lower_selu(call: Call) -> None:
     alpha = float(call.attribute("alpha", 1.67326319217681884765625))
     gamma = float(call.attribute("gamma", 1.05070102214813232421875))
-    call.finish(_elu(call, call.operand(0), alpha * gamma, 1.0, gamma))
+    call.finish(_elu(call, call.operand(0), alpha * gamma, gamma))
 
 
 def lower_celu(call: Call) -> None:
-    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))"""
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) is alpha * elu(x / alpha)."""
     alpha = float(call.attribute("alpha", 1.0))
-    call.finish(_elu(call, call.operand(0), alpha, 1.0 / alpha, 1.0))
+    if alpha <= 0:
+        raise call.refuse(f"its alpha is {alpha}", "Use a positive alpha.")
+    x, builder = call.operand(0), call.builder
+    y = chain(call, binary(call, "MUL", x, builder.float_scalar(1 / alpha)), ["ELU"])
+    call.finish(binary(call, "MUL", y, builder.float_scalar(alpha)))
 
 
-def _elu(call: Call, x: Value, alpha: float, inner: float, gamma: float) -> Value:
-    """gamma * max(x, 0) + alpha * (exp(inner * min(x, 0)) - 1)"""
+def _elu(call: Call, x: Value, alpha: float, gamma: float) -> Value:
+    """gamma * max(x, 0) + alpha * (exp(min(x, 0)) - 1)"""
     builder = call.builder
-    number = builder.float_scalar
-    positive = binary(call, "MUL", builder.like("RELU", [x], x), number(gamma))
-    negative = builder.like("MINIMUM", [x, number(0.0)], x)
-    curve = chain(call, binary(call, "MUL", negative, number(inner)), ["EXP"])
-    bent = binary(call, "MUL", binary(call, "SUB", curve, number(1.0)), number(alpha))
-    return binary(call, "ADD", positive, bent)
+    positive = builder.like("RELU", [x], x)
+    if gamma != 1:
+        positive = binary(call, "MUL", positive, builder.float_scalar(gamma))
+    negative = builder.like("MINIMUM", [x, builder.float_scalar(0.0)], x)
+    curve = chain(call, negative, ["ELU"])
+    return binary(call, "ADD", positive, binary(call, "MUL", curve, builder.float_scalar(alpha)))
 
 
 def lower_softplus(call: Call) -> None:
@@ -233,25 +255,3 @@ def lower_reciprocal(call: Call) -> None:
     x = call.operand(0)
     one = call.builder.float_scalar(1.0)
     call.finish(call.builder.like("DIV", [one, x], x, fusedActivationFunction=NO_ACTIVATION))
-
-
-#: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: absolute error below 1.5e-7
-_ERF_P = 0.3275911
-_ERF_A = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-
-
-def lower_erf(call: Call) -> None:
-    """sign(x) * (1 - (a1 t + ... + a5 t^5) * exp(-x^2)) with t = 1 / (1 + p |x|)"""
-    x = call.operand(0)
-    builder = call.builder
-    number = builder.float_scalar
-    slope = binary(call, "MUL", chain(call, x, ["ABS"]), number(_ERF_P))
-    below = binary(call, "ADD", slope, number(1.0))
-    t = builder.like("DIV", [number(1.0), below], x, fusedActivationFunction=NO_ACTIVATION)
-    total = binary(call, "MUL", t, number(_ERF_A[0]))
-    for coefficient in _ERF_A[1:]:
-        total = binary(call, "MUL", binary(call, "ADD", total, number(coefficient)), t)
-    bell = chain(call, binary(call, "MUL", x, x), ["NEG", "EXP"])
-    tail = binary(call, "MUL", total, bell)
-    rest = builder.like("SUB", [number(1.0), tail], x, fusedActivationFunction=NO_ACTIVATION)
-    call.finish(binary(call, "MUL", chain(call, x, ["SIGN"]), rest))

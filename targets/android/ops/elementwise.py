@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
+from edgewise.targets.android.builder import FLOAT32
+from edgewise.targets.android.call import Call, integer_constant
 from edgewise.targets.android.layout import Perm, Value, identity
 from edgewise.targets.android.model import INT8, Quantization
+from edgewise.targets.android.ops.dtypes import compute
 
 BINARY_KINDS = {
     "Add": "ADD",
     "And": "LOGICAL_AND",
-    "Div": "DIV",
     "Equal": "EQUAL",
     "Greater": "GREATER",
     "GreaterOrEqual": "GREATER_EQUAL",
@@ -29,11 +30,10 @@ BINARY_KINDS = {
     "Min": "MINIMUM",
     "Mul": "MUL",
     "Or": "LOGICAL_OR",
-    "Pow": "POW",
     "Sub": "SUB",
     "Xor": "NOT_EQUAL",
 }
-_WITH_ACTIVATION = ("ADD", "SUB", "MUL", "DIV")
+_WITH_ACTIVATION = ("ADD", "SUB", "MUL")
 
 #: ratio of input to output scale (for MUL: product of input scales) that XNNPACK takes
 ADD_LIMITS = (2.0**-10, 2.0**8)
@@ -47,7 +47,7 @@ def inside(ratio: float, limits: tuple[float, float]) -> bool:
 def operands(call: Call, indices: Sequence[int]) -> tuple[list[Value], Perm]:
     """The inputs in one common memory order and of one rank, ready to broadcast."""
     builder = call.builder
-    computed = {index: call.operand(index) for index in indices if call.constant(index) is None}
+    computed = {index: call.numbers(index) for index in indices if call.constant(index) is None}
     rank = max(len(call.shape(index)) for index in indices)
     full = [value.perm for value in computed.values() if value.rank == rank]
     perm = next((p for p in full if p != identity(rank)), identity(rank))
@@ -65,11 +65,12 @@ def operands(call: Call, indices: Sequence[int]) -> tuple[list[Value], Perm]:
 def lower_binary(call: Call) -> None:
     kind = BINARY_KINDS[call.op_type]
     values, perm = operands(call, (0, 1))
+    if not call.int8 and values[0].dtype != FLOAT32:
+        call.finish(compute(call, kind, values, perm))
+        return
     options: dict[str, Any] = {}
     if kind in _WITH_ACTIVATION:
-        options["fusedActivationFunction"] = (
-            call.fused_activation() if call.output_dtype().kind in "fi" else NO_ACTIVATION
-        )
+        options["fusedActivationFunction"] = call.fused_activation()
     call.finish(call.write(kind, values, perm, **options))
 
 
@@ -166,21 +167,11 @@ def _lower_sum(call: Call, *, mean: bool) -> None:
     total = values[0]
     for value in values[1:]:
         shape = _full(np.broadcast_shapes(total.shape, value.shape), perm)
-        total = call.write(
-            "ADD", [total, value], perm, shape=shape, fusedActivationFunction=NO_ACTIVATION
-        )
+        total = compute(call, "ADD", [total, value], perm, shape)
     if mean:
         share = call.builder.float_scalar(1.0 / len(values))
         total = call.builder.like("MUL", [total, share], total, fusedActivationFunction=0)
     call.finish(total)
-
-
-def lower_mod(call: Call) -> None:
-    """Integer Mod follows the sign of the divisor, as FLOOR_MOD does; fmod=1 does not."""
-    if call.attribute("fmod", 0):
-        raise call.refuse("fmod=1 keeps the sign of the dividend", "Use fmod=0.")
-    values, perm = operands(call, (0, 1))
-    call.finish(call.write("FLOOR_MOD", values, perm))
 
 
 def where_obstacle(call: Call) -> str | None:

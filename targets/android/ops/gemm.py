@@ -3,7 +3,8 @@
 1. constant right side        FULLY_CONNECTED, weights (outputs, inputs); alpha goes into the
                               weights, beta into the bias; axes before the last one are kept
 2. computed right side        BATCH_MATMUL, whose flags absorb a transposed operand
-3. Gemm with a computed right side, or a bias that is no constant vector: an ADD follows
+3. integers: see `integer_product`
+4. Gemm with a computed right side, or a bias that is no constant vector: an ADD follows
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import Array
+from edgewise.targets.android.ops.integer_product import lower_integer_product
 from edgewise.targets.android.ops.weights import int8_obstacle, weight_tensors
 
 _PER_CHANNEL_VERSION = 12
@@ -30,6 +32,9 @@ def gemm_int8_obstacle(call: Call) -> str | None:
 
 
 def lower_gemm(call: Call) -> None:
+    if call.output_dtype().kind in "iu" and not call.int8:
+        lower_integer_product(call)
+        return
     transposed_a = bool(call.attribute("transA", 0))
     a = call.operand(0)
     a = a.transposed((1, 0)) if transposed_a else a
@@ -87,7 +92,7 @@ def _fully_connected(call: Call, a: Value, transposed_b: bool, alpha: float) -> 
 
 
 def _gemm_computed_bias(call: Call, a: Value, transposed_b: bool) -> Value:
-    """Case 3 with constant weights (float only): the product, then the scaled bias."""
+    """Case 4 with constant weights (float only): the product, then the scaled bias."""
     builder = call.builder
     weights = call.known(1, "right side")
     rows = weights if transposed_b else weights.T
@@ -110,7 +115,7 @@ def _gemm_computed_bias(call: Call, a: Value, transposed_b: bool) -> Value:
 
 
 def _gemm_computed(call: Call, a: Value) -> None:
-    """Case 3 with a computed right side."""
+    """Case 4 with a computed right side."""
     b = call.operand(1)
     b = b.transposed((1, 0)) if call.attribute("transB", 0) else b
     product = _batch_matmul(call, a, b)
@@ -150,6 +155,9 @@ def matmul_int8_obstacle(call: Call) -> str | None:
 
 
 def lower_matmul(call: Call) -> None:
+    if call.output_dtype().kind in "iu" and not call.int8:
+        lower_integer_product(call)
+        return
     if call.constant(1) is not None and len(call.shape(1)) == 2 and len(call.shape(0)) > 1:
         call.finish(_fully_connected(call, call.operand(0), False, 1.0))
         return

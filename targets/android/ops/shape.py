@@ -109,7 +109,7 @@ def lower_tile(call: Call) -> None:
 
 
 def lower_cast(call: Call) -> None:
-    x = call.operand(0)
+    x = call.numbers(0)
     dtype = call.output_dtype()
     if dtype == x.dtype:
         call.finish(x)
