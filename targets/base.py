@@ -19,12 +19,23 @@ Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
+class Normalization:
+    """What a file does to its pictures itself: hub channel `c` is `(pixel - mean[c]) / std[c]`,
+    where `pixel` is channel `order[c]` of the file's input."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TensorSignature:
     """One input or output of an artifact, beside the hub model's own view of it.
 
     `shape`, `dtype` and `layout` describe the tensor in the file; `hub_shape` and `hub_dtype` the
     tensor of the hub model. File axis `k` is hub axis `perm[k]`. With a scale, a file value `q`
-    stands for `(q - zero_point) * scale`.
+    stands for `(q - zero_point) * scale`; with a normalization, the file takes pixels. Dimensions
+    that are names are free: one name is one number in each run.
     """
 
     name: str  # name in the hub model
@@ -37,6 +48,7 @@ class TensorSignature:
     perm: tuple[int, ...]
     scale: float | None = None
     zero_point: int | None = None
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +156,15 @@ class Target(Protocol):
 
 
 def to_file(array: Array, tensor: TensorSignature) -> Array:
-    """Hub layout and dtype to the file's: transpose, and quantize where it holds integers."""
+    """Hub layout and dtype to the file's: transpose, and quantize where it holds integers.
+
+    Where the file normalizes by itself, the pixels that the array was made from; what no pixel
+    gives is rounded to the nearest one.
+    """
     moved = np.transpose(array, tensor.perm) if array.ndim else array
+    if tensor.normalization is not None:
+        moved = _pixels(moved, tensor.normalization, tensor.layout)
+        return np.asarray(moved, dtype=np.dtype(tensor.dtype), order="C")
     if tensor.scale is None:
         return np.asarray(moved, dtype=np.dtype(tensor.dtype), order="C")
     info = np.iinfo(np.dtype(tensor.dtype))
@@ -153,6 +172,15 @@ def to_file(array: Array, tensor: TensorSignature) -> Array:
     rounded = np.rint(moved.astype(np.float32) / np.float32(tensor.scale))
     shifted = rounded + np.float32(tensor.zero_point or 0)
     return np.asarray(np.clip(shifted, info.min, info.max), dtype=tensor.dtype, order="C")
+
+
+def _pixels(array: Array, normalization: Normalization, layout: str) -> Array:
+    last = np.moveaxis(array, 1, -1) if layout == "NCHW" else array
+    mean, std = (np.asarray(n, np.float64) for n in (normalization.mean, normalization.std))
+    pixels = np.empty(last.shape, np.float64)
+    pixels[..., list(normalization.order)] = last * std + mean
+    whole = np.clip(np.rint(pixels), 0, 255)
+    return np.moveaxis(whole, -1, 1) if layout == "NCHW" else whole
 
 
 def from_file(array: Array, tensor: TensorSignature) -> Array:

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgewise.errors import ModelError, UsageError
 from edgewise.files import files_below, sha256, staged
-from edgewise.targets.base import Artifact, Manifest, TensorSignature
+from edgewise.targets.base import Artifact, Manifest, Normalization, TensorSignature
 
 MANIFEST_NAME = "manifest.json"
 
@@ -130,7 +130,11 @@ def _read(path: Path) -> Manifest:
 
 def _signature(entry: Mapping[str, Any]) -> TensorSignature:
     sequences = {key: tuple(entry[key]) for key in ("shape", "hub_shape", "perm")}
-    return TensorSignature(**{**entry, **sequences})
+    numbers = entry.get("normalization")
+    normalization = None
+    if numbers is not None:
+        normalization = Normalization(**{key: tuple(value) for key, value in numbers.items()})
+    return TensorSignature(**{**entry, **sequences, "normalization": normalization})
 
 
 def _artifact_name(manifest: Manifest, path: Path) -> str:

@@ -116,6 +116,8 @@ def _tensor(tensor: Tensor, buffers: list[Any], stored: dict[bytes, int]) -> Any
     table = schema.TensorT()
     table.name = tensor.name.encode()
     table.shape = np.array(tensor.shape, np.int32)
+    if tensor.shape_signature is not None:
+        table.shapeSignature = np.array(tensor.shape_signature, np.int32)
     table.hasRank = True
     table.type = TENSOR_TYPES[tensor.dtype]
     table.buffer = 0

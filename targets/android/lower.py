@@ -13,13 +13,17 @@ from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import consumers, node_label, static_shape
 from edgewise.graph.expand import CannotExpand
-from edgewise.targets.android.boundary import add_input, add_output
+from edgewise.targets.android.boundary import Ends, add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT16, Graph, Tensor
 from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
+from edgewise.targets.android.shifts import merge_shifts
 from edgewise.targets.base import TensorSignature
+
+#: the model's own numbers, pictures NHWC
+_OWN_ENDS = Ends()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,14 @@ def lower(
     model: ir.Model,
     declined: Mapping[ir.Node, CannotExpand] | None = None,
     *,
-    float_io: bool = False,
+    ends: Ends = _OWN_ENDS,
 ) -> Lowered:
     """Lower every node of a legalized model; all refusals are gathered, none is raised.
 
     Args:
         model: from `legalize`, shapes static.
         declined: why nodes without a lowering could not be expanded.
-        float_io: keep float32 at both ends where the graph could take int8.
+        ends: dtype and layout of inputs and outputs.
 
     Raises:
         ModelError: a shape is not static, or a dtype does not exist in TFLite.
@@ -56,7 +60,7 @@ def lower(
     context = Context(plan, declined=declined or {})
     refusals = list(plan.refusals)
     inputs = [
-        add_input(context, value, float_io=float_io)
+        add_input(context, value, ends)
         for value in model.graph.inputs
         if value.name not in model.graph.initializers
     ]
@@ -66,7 +70,8 @@ def lower(
         except UnsupportedOperator as refusal:
             refusals.append(refusal)
             _stand_in(context, node)
-    outputs = [add_output(context, value, float_io=float_io) for value in model.graph.outputs]
+    outputs = [add_output(context, value, ends) for value in model.graph.outputs]
+    merge_shifts(context.builder.graph)
     context.builder.graph.remove_dead()
     return Lowered(
         context.builder.graph,
@@ -94,7 +99,7 @@ def _lower_node(context: Context, node: ir.Node) -> None:
         raise Call(context, node, False).refuse(*_why_unknown(context, node))
     stored = _stored_dtype(plan, node)
     obstacle = _int8_obstacle(context, node, lowering, stored)
-    if obstacle is not None and plan.parameters and _computes_on_floats(plan, node):
+    if obstacle is not None and plan.realised and _computes_on_floats(plan, node):
         context.findings.append(
             Finding(
                 "android/float-island",

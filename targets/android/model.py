@@ -92,6 +92,8 @@ class Tensor:
     quantization: Quantization | None = None
     data: Array | None = None
     name: str = ""
+    #: the shape with -1 for what a resized input changes; None where nothing does
+    shape_signature: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True, eq=False)

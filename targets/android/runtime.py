@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,18 @@ def load(model: bytes | Path, threads: int) -> Any:
             reason = f"{error} {_last_error(chatter)}".strip()
             raise LoadFailure(" ".join(reason.split())) from error
     return interpreter
+
+
+def resize(interpreter: Any, shapes: Mapping[int, Sequence[int]]) -> None:
+    """Give inputs, by tensor index, another shape, and allocate again. Raises LoadFailure."""
+    with _captured_stderr() as chatter:
+        try:
+            for index, shape in shapes.items():
+                interpreter.resize_tensor_input(index, list(shape), strict=True)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            reason = f"{error} {_last_error(chatter)}".strip()
+            raise LoadFailure(" ".join(reason.split())) from error
 
 
 def _last_error(path: Path) -> str:

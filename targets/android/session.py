@@ -1,4 +1,9 @@
-"""An Android artifact opened in LiteRT on this machine, with XNNPACK."""
+"""An Android artifact opened in LiteRT on this machine, with XNNPACK.
+
+Batches: an artifact with a free batch takes any, and the session resizes it. One with a fixed batch
+takes fewer examples as well, since data come one at a time: the last example fills the batch, and
+the outputs are cut. That asks for examples that do not look at each other, as inference does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ from typing import Any
 
 from edgewise.errors import DataError, DeviceError
 from edgewise.findings import Finding
-from edgewise.targets.android.runtime import LoadFailure, load
-from edgewise.targets.base import Array, Artifact, Feeds, from_file, to_file
+from edgewise.targets.android.filling import Filling
+from edgewise.targets.android.runtime import LoadFailure, load, resize
+from edgewise.targets.base import Array, Artifact, Feeds, TensorSignature, from_file, to_file
 
 
 class LiteRtSession:
@@ -41,7 +47,10 @@ class LiteRtSession:
             raise DeviceError(
                 "LiteRT refuses the file", where=str(artifact.path), why=str(failure)
             ) from failure
-        self._inputs = _indices(self._interpreter.get_input_details())
+        details = self._interpreter.get_input_details()
+        self._shapes = {d["index"]: tuple(int(dim) for dim in d["shape"]) for d in details}
+        self._filling = Filling(0, 0)
+        self._inputs = _indices(details)
         self._outputs = _indices(self._interpreter.get_output_details())
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
@@ -51,7 +60,7 @@ class LiteRtSession:
         results = {}
         for tensor in self._manifest.outputs:
             array = self._open().get_tensor(self._outputs[tensor.file_name])
-            results[tensor.name] = from_file(array, tensor)
+            results[tensor.name] = self._filling.cut(from_file(array, tensor))
         return results
 
     def prepare(self, feeds: Feeds) -> None:
@@ -66,13 +75,28 @@ class LiteRtSession:
                 "the inputs do not fit the model",
                 why=f"given {sorted(feeds)}, wanted {sorted(expected)}",
             )
+        shapes = {name: tuple(feeds[name].shape) for name in expected}
+        self._filling = Filling.of(shapes, self._manifest)
+        arrays = {}
         for name, tensor in expected.items():
-            if tuple(feeds[name].shape) != tuple(tensor.hub_shape):
-                raise DataError(
-                    f"input '{name}' has the shape {tuple(feeds[name].shape)}",
-                    why=f"the artifact was built for {tuple(tensor.hub_shape)}",
-                )
-            interpreter.set_tensor(self._inputs[tensor.file_name], to_file(feeds[name], tensor))
+            array = self._filling.fill(feeds[name])
+            _check_shape(array, tensor)
+            arrays[self._inputs[tensor.file_name]] = to_file(array, tensor)
+        self._resize({index: array.shape for index, array in arrays.items()})
+        for index, array in arrays.items():
+            interpreter.set_tensor(index, array)
+
+    def _resize(self, shapes: dict[int, tuple[int, ...]]) -> None:
+        if shapes == self._shapes:
+            return
+        try:
+            resize(self._open(), shapes)
+        except LoadFailure as failure:
+            raise DeviceError(
+                "LiteRT cannot resize the inputs",
+                why=str(failure),
+            ) from failure
+        self._shapes = shapes
 
     def invoke(self) -> None:
         """Run the prepared inputs. Raises DeviceError when a kernel fails."""
@@ -89,6 +113,19 @@ class LiteRtSession:
         if self._interpreter is None:
             raise DeviceError("the session is closed", remedy="Open the artifact again.")
         return self._interpreter
+
+
+def _check_shape(array: Array, tensor: TensorSignature) -> None:
+    wanted = tensor.hub_shape
+    fits = len(array.shape) == len(wanted) and all(
+        not isinstance(dim, int) or dim == have
+        for dim, have in zip(wanted, array.shape, strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"input '{tensor.name}' has the shape {tuple(array.shape)}",
+            why=f"the artifact was built for ({', '.join(str(dim) for dim in wanted)})",
+        )
 
 
 def _host_findings() -> tuple[Finding, ...]:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import InternalError, ModelError, UsageError
+from edgewise.errors import InternalError, ModelError
 from edgewise.findings import Finding
 from edgewise.graph import activation_dtypes
 from edgewise.targets.android import runtime
+from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
+from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions
 from edgewise.targets.android.remarks import findings_of
 from edgewise.targets.android.scheme import SCHEMES
 from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
 from edgewise.targets.manifest import publish, tool_versions
-from edgewise.targets.preconditions import artifact_of, check_options, check_precision, scheme_of
-
-_IO_CHOICES = ("int8", "float")
+from edgewise.targets.preconditions import artifact_of, check_precision, scheme_of
 
 
 class AndroidTarget:
@@ -32,7 +32,7 @@ class AndroidTarget:
 
     name = "android"
     precisions = tuple(SCHEMES)
-    options = ("io",)
+    options = KNOWN_OPTIONS
 
     def scheme(self, precision: str) -> Scheme:
         """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
@@ -56,8 +56,7 @@ class AndroidTarget:
     ) -> Artifact:
         """Write `<name>.tflite` and `manifest.json` into `out_dir`.
 
-        Of `options.options`, `io` is understood: `int8` (default for w8a8) or `float`, which keeps
-        float32 inputs and outputs.
+        Of `options.options`, those of `edgewise.targets.android.options` are understood.
 
         Raises:
             UnsupportedPrecision, UsageError: an unknown precision or option.
@@ -66,13 +65,16 @@ class AndroidTarget:
         """
         options = options or EmitOptions()
         scheme = self.scheme(precision)
-        io = _io_option(options)
-        legal, declined = legalize(model)
-        check_precision(legal, scheme, self.precisions)
-        _check_activation_bits(legal, scheme)
-        lowered = lower(legal, declined, float_io=io == "float")
-        _raise_refusals(lowered)
+        chosen = AndroidOptions.of(options.options, scheme)
+
+        def check(prepared: ir.Model) -> None:
+            check_precision(prepared, scheme, self.precisions)
+            _check_activation_bits(prepared, scheme)
+
+        assembled = assemble(model, chosen, options.preprocessing, check)
+        lowered = assembled.lowered
         verify(lowered.graph)
+        options = replace(options, preprocessing=assembled.preprocessing)
         content = _content(lowered, options)
         _try_in_runtime(content)
         manifest = Manifest(
@@ -85,7 +87,7 @@ class AndroidTarget:
             versions=tool_versions("ai-edge-litert", "onnx", "onnx-ir"),
             labels=tuple(options.labels),
             preprocessing=options.preprocessing,
-            options={"io": io} if scheme.is_quantized else {},
+            options=asdict(chosen),
         )
         artifact = publish(
             out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)
@@ -97,17 +99,6 @@ class AndroidTarget:
     ) -> LiteRtSession:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
         return LiteRtSession(artifact_of(self.name, artifact), device, threads)
-
-
-def _io_option(options: EmitOptions) -> str:
-    check_options(AndroidTarget.name, options.options, AndroidTarget.options)
-    io = str(options.options.get("io", "int8"))
-    if io not in _IO_CHOICES:
-        raise UsageError(
-            f"option 'io' of the android target is '{io}'",
-            remedy=f"Use one of {', '.join(_IO_CHOICES)}.",
-        )
-    return io
 
 
 def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:
@@ -123,15 +114,6 @@ def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:
             why=f"the model stores them as {', '.join(sorted(stored))}",
             remedy=f"Ask for precision {'w8a16' if wide else 'w8a8'}, or quantize again.",
         )
-
-
-def _raise_refusals(lowered: Lowered) -> None:
-    if not lowered.refusals:
-        return
-    first, others = lowered.refusals[0], len(lowered.refusals) - 1
-    if others:
-        first.add_note(f"{others} more operators cannot be expressed; see check().")
-    raise first
 
 
 def _content(lowered: Lowered, options: EmitOptions) -> bytes:

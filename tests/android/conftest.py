@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from edgewise.graph import OrtSession
 from edgewise.targets.android import TARGET
+from edgewise.targets.android.boundary import Ends
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import lower
 from edgewise.targets.base import Artifact, EmitOptions
@@ -117,7 +118,7 @@ def _difference(found: Array, expected: Array) -> float:
 
 def kinds(source: ir.Model, *, float_io: bool = False) -> list[str]:
     """The TFLite operators that a model lowers to, in order."""
-    lowered = lower(*legalize(source), float_io=float_io)
+    lowered = lower(*legalize(source), ends=Ends("float" if float_io else "int8"))
     assert not lowered.refusals
     return [operator.kind for operator in lowered.graph.operators]
 

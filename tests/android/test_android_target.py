@@ -160,8 +160,13 @@ def test_int8_and_float_ends(execute: Any, kit: Any, rng: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"io": "int4"}, "'io' of the android target is 'int4'"),
-        ({"layout": "x"}, "unknown option 'layout'"),
+        ({"io": "int4"}, r"option 'io' is 'int4'\. Allowed: float"),
+        ({"io": "int8"}, "io = 'int8' contradicts precision fp32"),
+        ({"layout": "nhcw"}, r"option 'layout' is 'nhcw'\. Allowed: NHWC, NCHW"),
+        ({"batch": 0}, "option 'batch' is 0"),
+        ({"batch": True}, "option 'batch' is True"),
+        ({"fold_preprocessing": 1}, r"is 1\. Allowed: true, false"),
+        ({"colour": "x"}, "unknown option 'colour'"),
     ],
 )
 def test_unknown_options_are_refused(kit: Any, tmp_path: Path, options: Any, message: str) -> None:

@@ -1,0 +1,91 @@
+"""From a model and the user's options to the finished graph: all that comes before the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from edgewise.graph import load, prepare
+from edgewise.targets.android.boundary import Ends
+from edgewise.targets.android.dynamic_batch import PROBED_BATCHES, batch_name, free_batch
+from edgewise.targets.android.legalize import legalize
+from edgewise.targets.android.lower import Lowered, lower
+from edgewise.targets.android.options import DYNAMIC, AndroidOptions
+from edgewise.targets.android.pixels import Folded, fold_preprocessing, remaining_preprocessing
+
+#: raises when a prepared model does not fit the precision
+Check = Callable[[ir.Model], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """`legal` is the model as it was lowered, `preprocessing` what is left to the application."""
+
+    legal: ir.Model
+    lowered: Lowered
+    preprocessing: Mapping[str, Any] | None
+
+
+def assemble(
+    source: str | Path | ir.Model,
+    options: AndroidOptions,
+    preprocessing: Mapping[str, Any] | None,
+    check: Check,
+) -> Assembled:
+    """Lower the model as the options say. The first refusal of a node is raised.
+
+    Raises:
+        UsageError: an option does not fit the model.
+        ModelError: the model cannot be prepared; UnsupportedOperator names the node.
+    """
+    model = load(source)
+    if options.batch == DYNAMIC:
+        name = batch_name(model)
+        first, second = (_at(model, b, options, preprocessing, check) for b in PROBED_BATCHES)
+        lowered = free_batch(first.lowered, second.lowered, name)
+        return replace(first, lowered=lowered)
+    return _at(model, options.batch, options, preprocessing, check)
+
+
+def _at(
+    model: ir.Model,
+    batch: int,
+    options: AndroidOptions,
+    preprocessing: Mapping[str, Any] | None,
+    check: Check,
+) -> Assembled:
+    ends = Ends(options.io, options.layout)
+    if not options.fold_preprocessing:
+        legal, declined = legalize(model, batch=batch)
+        check(legal)
+        return Assembled(legal, _complete(lower(legal, declined, ends=ends)), preprocessing)
+    prepared = prepare(model, batch=batch)
+    check(prepared)
+    folded = fold_preprocessing(prepared, preprocessing)
+    legal, declined = legalize(prepared, batch=batch)
+    lowered = _with_pixels(_complete(lower(legal, declined, ends=ends)), folded)
+    rest = remaining_preprocessing(preprocessing or {}, lowered.inputs[0].layout)
+    return Assembled(legal, lowered, rest)
+
+
+def _complete(lowered: Lowered) -> Lowered:
+    """The graph when every node could be lowered; raises the first refusal otherwise."""
+    if not lowered.refusals:
+        return lowered
+    first, others = lowered.refusals[0], len(lowered.refusals) - 1
+    if others:
+        first.add_note(f"{others} more operators cannot be expressed; see check().")
+    raise first
+
+
+def _with_pixels(lowered: Lowered, folded: Folded) -> Lowered:
+    """The signature of the input as the model knows it: what the file's pixels stand for."""
+    inputs = tuple(
+        replace(signature, hub_dtype=folded.hub_dtype, normalization=folded.normalization)
+        for signature in lowered.inputs
+    )
+    return replace(lowered, inputs=inputs, findings=(*lowered.findings, *folded.findings))

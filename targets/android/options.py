@@ -1,0 +1,89 @@
+"""[targets.android]: what a user may ask of the file beyond its precision.
+
+`io`      what inputs and outputs hold that the model quantizes: `int8` (the model's own numbers),
+          `uint8` (the same with every zero point 128 higher) or `float`. Float precisions have
+          float ends only, and integer ones of 16 bits `int16` in place of the two of 8 bits.
+`layout`  order of four-dimensional inputs and outputs: `NHWC`, or `NCHW` as in ONNX.
+`batch`   size of a symbolic first dimension: a number (1 without the key) or `dynamic`.
+`fold_preprocessing`  take uint8 pictures and normalize them inside the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgewise.calibration.scheme import Scheme
+from edgewise.errors import UsageError
+from edgewise.targets.preconditions import check_options
+
+KNOWN_OPTIONS = ("batch", "fold_preprocessing", "io", "layout")
+DYNAMIC: Literal["dynamic"] = "dynamic"
+
+_WHERE = "[targets.android]"
+#: per stored dtype of the scheme's activations (None: a float scheme), the natural choice first
+_IO_CHOICES = {
+    None: ("float",),
+    "int8": ("int8", "uint8", "float"),
+    "int16": ("int16", "float"),
+}
+_LAYOUTS = ("NHWC", "NCHW")
+
+
+@dataclass(frozen=True, slots=True)
+class AndroidOptions:
+    """The options as checked values."""
+
+    io: str
+    layout: str = "NHWC"
+    batch: int | Literal["dynamic"] = 1
+    fold_preprocessing: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], scheme: Scheme) -> AndroidOptions:
+        """Raises UsageError for an unknown key, or for a value that a key does not allow."""
+        check_options("android", given, KNOWN_OPTIONS)
+        return cls(
+            io=_io(given, scheme),
+            layout=_one_of("layout", given.get("layout", _LAYOUTS[0]), _LAYOUTS),
+            batch=_batch(given.get("batch", 1)),
+            fold_preprocessing=_flag("fold_preprocessing", given.get("fold_preprocessing", False)),
+        )
+
+
+def _io(given: Mapping[str, Any], scheme: Scheme) -> str:
+    choices = _IO_CHOICES[None if scheme.activation is None else scheme.activation.dtype]
+    io = given.get("io", choices[0])
+    if io not in choices and any(io in others for others in _IO_CHOICES.values()):
+        raise UsageError(
+            f"io = '{io}' contradicts precision {scheme.precision}",
+            where=_WHERE,
+            why=f"its inputs and outputs can be {' or '.join(choices)}",
+            remedy="Leave it out, or choose another precision.",
+        )
+    return _one_of("io", io, choices)
+
+
+def _one_of(key: str, value: object, choices: tuple[str, ...]) -> str:
+    if value in choices:
+        return str(value)
+    raise _refuse(key, value, ", ".join(choices))
+
+
+def _batch(value: object) -> int | Literal["dynamic"]:
+    if value == DYNAMIC:
+        return DYNAMIC
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise _refuse("batch", value, f"a whole number of at least 1, or '{DYNAMIC}'")
+
+
+def _flag(key: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _refuse(key, value, "true, false")
+
+
+def _refuse(key: str, value: object, allowed: str) -> UsageError:
+    return UsageError(f"option '{key}' is {value!r}", where=_WHERE, remedy=f"Allowed: {allowed}.")
