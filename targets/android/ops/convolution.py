@@ -1,13 +1,11 @@
-"""Conv and ConvTranspose, one- and two-dimensional.
+"""Conv over one, two and three axes.
 
-Conv:
-  1. one group                      CONV_2D, weights OHWI
-  2. as many groups as channels     DEPTHWISE_CONV_2D, weights 1HWO
-  3. other groups                   CONV_2D version 6, weights OHWI with the channels of one group
-ConvTranspose:
-  4. TRANSPOSE_CONV with SAME padding where it crops as ONNX does, else VALID and a SLICE
-  5. groups                         weights spread over a dense block-diagonal kernel
-  6. dilations, output_padding      zeros between and after the kernel's elements
+1. one group                      CONV_2D, weights OHWI
+2. as many groups as channels     DEPTHWISE_CONV_2D, weights 1HWO
+3. other groups                   CONV_2D version 6, weights OHWI with the channels of one group
+4. three axes                     cases 1 to 3 on images whose channels hold the depths that a
+                                  window covers, see `volume`
+5. computed weights (float)       the same operators; the weights are transposed as they come
 """
 
 from __future__ import annotations
@@ -16,24 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from edgewise.targets.android.builder import FLOAT32
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import NHWC, Value
 from edgewise.targets.android.model import Array, Tensor
 from edgewise.targets.android.ops.spatial import (
-    SAME,
-    VALID,
-    Pair,
     Window,
     fit_padding,
     from_image,
     image,
     image_output_shape,
+    needed_end,
+    planar,
     read_window,
 )
+from edgewise.targets.android.ops.volume import NDHWC, pad_depth, stack_taps, unstack
 from edgewise.targets.android.ops.weights import int8_obstacle, weight_tensors
 
 _GROUPED_VERSION = 6
-_TRANSPOSED_BIAS_VERSION, _TRANSPOSED_ACTIVATION_VERSION = 3, 4
 
 
 def conv_int8_obstacle(call: Call) -> str | None:
@@ -41,16 +39,46 @@ def conv_int8_obstacle(call: Call) -> str | None:
 
 
 def lower_conv(call: Call) -> None:
-    """Cases 1 to 3."""
-    shape = call.known(1, "weights").shape
+    shape = call.shape(1)
+    check_rank(call, len(shape) - 2)
     window = read_window(call, shape[2:])
-    channels, groups = shape[0], int(call.attribute("group", 1))
-    depthwise = groups > 1 and shape[1] == 1
-    x = image(call.builder, call.operand(0))
-    output = image_output_shape(call)
+    if len(shape) < 5:
+        x = image(call.builder, call.operand(0))
+        y = _convolve(call, x, planar(window), image_output_shape(call))
+        call.finish(from_image(call.builder, y, len(shape)))
+        return
+    x = _depth_in_channels(call, window)
+    batch, channels, depth, height, width = call.output_shape()
+    y = _convolve(call, x, window.along((1, 2)), (batch * depth, channels, height, width))
+    call.finish(unstack(call.builder, y, batch))
+
+
+def check_rank(call: Call, rank: int) -> None:
+    if rank not in (1, 2, 3):
+        raise call.refuse(
+            f"it slides over {rank} axes; TFLite can be made to slide over 1, 2 and 3",
+            "Use a layer of fewer dimensions.",
+        )
+
+
+def _depth_in_channels(call: Call, window: Window) -> Value:
+    """Case 4: the images to convolve."""
+    builder, depth = call.builder, call.output_shape()[2]
+    x = builder.reorder(call.operand(0), NDHWC)
+    along = window.along((0,))
+    (end,) = needed_end(along, x.shape[2:3], (depth,))
+    x = pad_depth(builder, x, along.begin[0], end)
+    starts = [tap * along.dilations[0] for tap in range(along.kernel[0])]
+    groups = int(call.attribute("group", 1))
+    return stack_taps(builder, x, groups, starts, along.strides[0], depth)
+
+
+def _convolve(call: Call, x: Value, window: Window, output: tuple[int, int, int, int]) -> Value:
+    """Cases 1 to 3: NHWC to NHWC, not finished."""
+    channels, groups = output[1], int(call.attribute("group", 1))
+    depthwise = groups > 1 and x.shape[1] == groups
     x, padding = fit_padding(call.builder, x, window, output[2:])
-    arrange = _to_depthwise if depthwise else _to_ohwi
-    weights, bias = weight_tensors(call, arrange, 0, 3 if depthwise else 0, channels)
+    weights, bias = _parameters(call, depthwise)
     options: dict[str, Any] = {
         "padding": padding,
         "strideH": window.strides[0],
@@ -59,163 +87,49 @@ def lower_conv(call: Call) -> None:
         "dilationWFactor": window.dilations[1],
         "fusedActivationFunction": call.fused_activation(),
     }
+    version = None
     if depthwise:
-        kind, version = "DEPTHWISE_CONV_2D", None
+        kind = "DEPTHWISE_CONV_2D"
         options["depthMultiplier"] = channels // groups
     else:
         kind, version = "CONV_2D", _GROUPED_VERSION if groups > 1 else None
-    y = call.write(kind, [x, weights, bias], NHWC, shape=output, version=version, **options)
-    call.finish(from_image(call.builder, y, len(shape)))
+    return call.write(kind, [x, weights, bias], NHWC, shape=output, version=version, **options)
 
 
-def _as_2d(kernel: Array) -> Array:
-    return kernel if kernel.ndim == 4 else kernel[:, :, None, :]
+def _parameters(call: Call, depthwise: bool) -> tuple[Tensor, Tensor]:
+    if call.constant(1) is None:
+        return _computed_parameters(call, depthwise)
+    arrange = _to_depthwise if depthwise else _to_ohwi
+    return weight_tensors(call, arrange, 0, 3 if depthwise else 0, call.shape(1)[0])
 
 
 def _to_ohwi(kernel: Array) -> Array:
-    return _as_2d(kernel).transpose(0, 2, 3, 1)
+    """(O, I, [D, [H,]] W) to (O, H, W, D * I)."""
+    volume = kernel.reshape(*kernel.shape[:2], *(1,) * (5 - kernel.ndim), *kernel.shape[2:])
+    outputs, inputs, depth, height, width = volume.shape
+    return volume.transpose(0, 3, 4, 2, 1).reshape(outputs, height, width, depth * inputs)
 
 
 def _to_depthwise(kernel: Array) -> Array:
-    return _as_2d(kernel).transpose(1, 2, 3, 0)
+    """(O, 1, [1, [H,]] W) to (1, H, W, O)."""
+    return _to_ohwi(kernel).transpose(3, 1, 2, 0)
 
 
-def conv_transpose_int8_obstacle(call: Call) -> str | None:
-    found = call.quantized_constant(1)
-    if call.attribute("group", 1) > 1 and found is not None and not found[1].per_tensor:
-        return "its grouped weights have one scale per channel of a group"
-    return int8_obstacle(call, channel_axis=1, channels=call.output_shape()[1])
-
-
-def lower_conv_transpose(call: Call) -> None:
-    """Cases 4 to 6."""
-    shape = call.known(1, "weights").shape
-    if len(shape) not in (3, 4):
-        raise call.refuse(
-            f"it slides over {len(shape) - 2} dimensions; TFLite has 1 and 2", "Use a 2-D layer."
-        )
-    groups = int(call.attribute("group", 1))
-    x = image(call.builder, call.operand(0))
-    output = image_output_shape(call)
-    if groups > 1:
-        call.note(
-            "dense-groups",
-            f"its {groups} groups are computed as one dense kernel",
-            "TFLite has no grouped transposed convolution.",
-        )
-    dilations = _two(call.attribute("dilations") or [1] * (len(shape) - 2), 1)
-    strides = _two(call.attribute("strides") or [1] * (len(shape) - 2), 1)
-    kernel = _two(shape[2:], 1)
-    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    begin = _crop_begin(call, x.shape[2:], strides, extent, output[2:])
-    wanted = tuple(
-        max(size, low + out - (count - 1) * stride)
-        for size, low, out, count, stride in zip(
-            extent, begin, output[2:], x.shape[2:], strides, strict=True
-        )
-    )
-    parameters = weight_tensors(
-        call,
-        lambda w: _to_transposed(_spread(_as_2d(w), dilations, wanted), groups),
-        1,
-        0,
-        output[1],
-    )
-    window = Window((wanted[0], wanted[1]), strides, (1, 1), begin, (0, 0))
-    y = _transposed(call, x, parameters, window, output)
-    call.finish(from_image(call.builder, y, len(shape)))
-
-
-def _two(numbers: list[int] | tuple[int, ...], missing: int) -> Pair:
-    height, width = [missing, *numbers][-2:]
-    return int(height), int(width)
-
-
-def _crop_begin(
-    call: Call,
-    spatial: tuple[int, ...],
-    strides: Pair,
-    extent: tuple[int, ...],
-    out: tuple[int, ...],
-) -> Pair:
-    """Rows and columns dropped before the output, by the formulas of the ONNX specification."""
-    auto_pad = call.attribute("auto_pad", "NOTSET")
-    rank = len(call.shape()) - 2
-    explicit = call.attribute("output_shape") is not None
-    if auto_pad == "NOTSET" and not explicit:
-        return _two((call.attribute("pads") or [0] * 2 * rank)[:rank], 0)
-    if auto_pad == "VALID":
-        return 0, 0
-    extra = _two(call.attribute("output_padding") or [0] * rank, 0)
-    begin = []
-    for axis in (0, 1):
-        total = (spatial[axis] - 1) * strides[axis] + extra[axis] + extent[axis] - out[axis]
-        total = max(total, 0)
-        begin.append(total // 2 if auto_pad == "SAME_UPPER" else total - total // 2)
-    return begin[0], begin[1]
-
-
-def _spread(kernel: Array, dilations: Pair, wanted: tuple[int, ...]) -> Array:
-    """Zeros between the elements (dilation) and after them (up to the wanted extent)."""
-    out = np.zeros((*kernel.shape[:2], *wanted), kernel.dtype)
-    height, width = ((k - 1) * d + 1 for k, d in zip(kernel.shape[2:], dilations, strict=True))
-    out[:, :, : height : dilations[0], : width : dilations[1]] = kernel
-    return out
-
-
-def _to_transposed(kernel: Array, groups: int) -> Array:
-    """IOHW (outputs of one group) to OHWI (all outputs), zero between groups."""
-    inputs, per_group, height, width = kernel.shape
-    dense = np.zeros((inputs, per_group * groups, height, width), kernel.dtype)
-    step = inputs // groups
-    for group in range(groups):
-        rows = slice(group * step, (group + 1) * step)
-        dense[rows, group * per_group : (group + 1) * per_group] = kernel[rows]
-    return dense.transpose(1, 2, 3, 0)
-
-
-def _transposed(
-    call: Call,
-    x: Value,
-    parameters: tuple[Tensor, Tensor],
-    window: Window,
-    output: tuple[int, int, int, int],
-) -> Value:
-    builder = call.builder
-    weights, bias = parameters
-    fused = call.fused_activation()
-    batch, channels, height, width = output
-    full = tuple(
-        (size - 1) * stride + kernel
-        for size, stride, kernel in zip(x.shape[2:], window.strides, window.kernel, strict=True)
-    )
-    same = _same_crop(x.shape[2:], window, full, output[2:])
-    shape = output if same else (batch, channels, *full)
-    y = call.write(
-        "TRANSPOSE_CONV",
-        [builder.ints([shape[axis] for axis in NHWC]), weights, x, bias],
-        NHWC,
-        shape=shape,
-        version=_TRANSPOSED_ACTIVATION_VERSION if fused else _TRANSPOSED_BIAS_VERSION,
-        padding=SAME if same else VALID,
-        strideH=window.strides[0],
-        strideW=window.strides[1],
-        fusedActivationFunction=fused,
-    )
-    if shape == output:
-        return y
-    size = [batch, height, width, channels]
-    begin = builder.ints([0, *window.begin, 0])
-    return builder.like("SLICE", [y, begin, builder.ints(size)], y, shape=size)
-
-
-def _same_crop(
-    spatial: tuple[int, ...], window: Window, full: tuple[int, ...], output: tuple[int, ...]
-) -> bool:
-    """Whether SAME drops exactly the rows and columns that ONNX drops."""
-    return all(
-        out == size * stride and total - out >= 0 and (total - out) // 2 == begin
-        for size, stride, total, out, begin in zip(
-            spatial, window.strides, full, output, window.begin, strict=True
-        )
-    )
+def _computed_parameters(call: Call, depthwise: bool) -> tuple[Tensor, Tensor]:
+    """Case 5."""
+    builder, kernel = call.builder, call.operand(1)
+    channels, inputs, *spatial = kernel.shape
+    height, width = [1, *spatial][-2:]
+    rank = kernel.rank
+    if depthwise:
+        ordered = builder.reorder(kernel, (1, *range(2, rank), 0))
+        shape = (1, height, width, channels)
+    else:
+        tail = (2, 1) if rank == 5 else (1,)
+        ordered = builder.reorder(kernel, (0, *range(2, rank)[-2:], *tail))
+        depth = spatial[0] if rank == 5 else 1
+        shape = (channels, height, width, depth * inputs)
+    weights = builder.reshape(ordered.tensor, shape)
+    if call.has(2):
+        return weights, builder.linear(call.operand(2)).tensor
+    return weights, builder.constant(np.zeros(channels, FLOAT32))

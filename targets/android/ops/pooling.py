@@ -1,149 +1,163 @@
-"""MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool, one- and two-dimensional.
+"""MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool, over any number of axes.
 
+More than two axes are pooled two at a time, and dilated windows are gathered first: see
+`pool_window`. Of a pass over two axes:
 MaxPool:
   1. padding as TFLite's SAME, or none     MAX_POOL_2D
   2. any other, ceil_mode included         PADV2 with the lowest value, then MAX_POOL_2D
+  3. the indices are used                  see `pool_indices`
 AveragePool (SAME divides by the elements inside the image, VALID by the window):
-  3. SAME, pads not counted                AVERAGE_POOL_2D SAME
-  4. the window is the whole image         MEAN
-  5. any other                             PAD, AVERAGE_POOL_2D VALID, and where some windows count
-                                           fewer elements a MUL by `window / counted` (float only)
-Global pools are MEAN and REDUCE_MAX over height and width.
+  4. SAME, pads not counted                AVERAGE_POOL_2D SAME
+  5. the window is the whole image         MEAN
+  6. every window counts all its elements  PAD, AVERAGE_POOL_2D VALID
+  7. some windows count fewer, float       as 6, then a MUL by `window / counted`
+  8. some windows count fewer, integers    the output in blocks of equal count, see `average_blocks`
+Global pools are MEAN and REDUCE_MAX over all spatial axes.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from edgewise.targets.android.call import NO_ACTIVATION, Call
-from edgewise.targets.android.layout import NHWC, Value
+from edgewise.targets.android.layout import Value
 from edgewise.targets.android.model import Array
+from edgewise.targets.android.ops.average_blocks import MOST_BLOCKS, average_blocks, count_blocks
+from edgewise.targets.android.ops.pool_indices import lower_max_pool_with_indices
+from edgewise.targets.android.ops.pool_window import (
+    Plane,
+    planes,
+    pool_by_planes,
+    pool_window,
+    undilated,
+    window_elements,
+)
 from edgewise.targets.android.ops.spatial import (
     SAME,
     VALID,
-    Window,
+    channels_last,
     fit_padding,
-    from_image,
-    image,
-    image_output_shape,
     is_same,
     needed_end,
     pad_image,
-    read_window,
 )
 
 _LOWEST = float(np.finfo(np.float32).min)
+_RAW_INT8_VERSION = 2
+#: each pass rounds by half a step, so two differ by one step at most from the exact mean
+_MOST_INT8_PASSES = 2
 
 
 def lower_max_pool(call: Call) -> None:
-    """Cases 1 and 2."""
-    if len(call.node.outputs) > 1 and call.node.outputs[1].uses():
-        raise call.refuse("its indices are used", "Use the values of MaxPool only.")
-    window = _undilated_window(call)
-    output = image_output_shape(call)
-    x = image(call.builder, call.operand(0))
-    x, padding = fit_padding(call.builder, x, window, output[2:], fill=_LOWEST)
-    call.finish(
-        from_image(
-            call.builder, _pool(call, "MAX_POOL_2D", x, window, padding), len(call.output_shape())
-        )
-    )
+    """Cases 1 to 3."""
+    if len(call.node.outputs) > 1 and _is_read(call, 1):
+        lower_max_pool_with_indices(call)
+        return
+    call.finish(pool_by_planes(call, partial(_max, call)))
 
 
-def average_pool_int8_obstacle(call: Call) -> str | None:
-    window, output = _undilated_window(call), image_output_shape(call)
-    spatial = (1, *call.shape()[2:])[-2:]
-    if _is_same_average(call, window, spatial, output[2:]):
-        return None
-    if (_correction(call, window, spatial, output[2:]) != 1).any():
-        return "its windows at the border count fewer elements than TFLite divides by"
-    return None
+def _is_read(call: Call, index: int) -> bool:
+    output = call.node.outputs[index]
+    return bool(output.uses()) or output.is_graph_output()
 
 
-def lower_average_pool(call: Call) -> None:
-    """Cases 3 to 5."""
-    window, output = _undilated_window(call), image_output_shape(call)
-    x = image(call.builder, call.operand(0))
-    spatial = x.shape[2:]
-    unpadded = window.begin == window.end == (0, 0)
-    if unpadded and window.kernel == spatial and output[2:] == (1, 1):
-        axes = call.builder.ints([1, 2])
-        y = call.write("MEAN", [x, axes], NHWC, shape=output, keepDims=True)
-    elif _is_same_average(call, window, spatial, output[2:]):
-        y = _pool(call, "AVERAGE_POOL_2D", x, window, SAME)
-    else:
-        end = needed_end(window, spatial, output[2:])
-        if window.begin != (0, 0) or end != (0, 0):
-            x = pad_image(call.builder, x, window.begin, end)
-        y = _pool(call, "AVERAGE_POOL_2D", x, window, VALID)
-        factors = _correction(call, window, spatial, output[2:])
-        if (factors != 1).any():
-            tensor = call.builder.constant(factors[None, :, :, None])
-            y = call.builder.like("MUL", [y, tensor], y, fusedActivationFunction=NO_ACTIVATION)
-    call.finish(from_image(call.builder, y, len(call.output_shape())))
+def _max(call: Call, x: Value, plane: Plane) -> Value:
+    x, plane = undilated(call.builder, x, plane, _LOWEST)
+    x, padding = fit_padding(call.builder, x, plane.window, plane.output, fill=_LOWEST)
+    return _pool(call, "MAX_POOL_2D", x, plane, padding)
 
 
-def _undilated_window(call: Call) -> Window:
-    window = read_window(call, call.attribute("kernel_shape"))
-    if window.dilations != (1, 1):
-        raise call.refuse("TFLite pools have no dilation", "Use a pool without dilations.")
-    spatial, output = (1, *call.shape()[2:])[-2:], image_output_shape(call)[2:]
-    for axis in (0, 1):
-        last = (output[axis] - 1) * window.strides[axis]
-        if output[axis] > 1 and last >= spatial[axis] + window.begin[axis]:
-            raise call.refuse(  # ONNX shape inference counts such a window, ONNX Runtime does not
-                "its last window lies in the padding only", "Use ceil_mode=0 or less padding."
-            )
-    return window
-
-
-def _pool(call: Call, kind: str, x: Value, window: Window, padding: int) -> Value:
-    batch, channels, height, width = image_output_shape(call)
+def _pool(call: Call, kind: str, x: Value, plane: Plane, padding: int) -> Value:
+    batch, channels = x.shape[:2]
     return call.builder.like(
         kind,
         [x],
         x,
-        shape=[batch, height, width, channels],
+        shape=[batch, *plane.output, channels],
+        version=_RAW_INT8_VERSION if x.dtype == np.int8 and x.quantization is None else None,
         padding=padding,
-        strideH=window.strides[0],
-        strideW=window.strides[1],
-        filterHeight=window.kernel[0],
-        filterWidth=window.kernel[1],
+        strideH=plane.window.strides[0],
+        strideW=plane.window.strides[1],
+        filterHeight=plane.window.kernel[0],
+        filterWidth=plane.window.kernel[1],
         fusedActivationFunction=NO_ACTIVATION,
     )
 
 
-def _is_same_average(
-    call: Call, window: Window, spatial: tuple[int, ...], output: tuple[int, ...]
-) -> bool:
-    """Case 3: SAME pads alike, and no window counts an element outside the image."""
-    trimmed = replace(window, end=needed_end(window, spatial, output))
-    if trimmed.begin == trimmed.end == (0, 0) or not is_same(trimmed, spatial, output):
+def average_pool_int8_obstacle(call: Call) -> str | None:
+    found = planes(call)
+    if len(found) > _MOST_INT8_PASSES:
+        return "its window has so many axes that rounding after each pair adds up"
+    for plane in found:
+        if _is_same_average(call, plane) or (_correction(call, plane) == 1).all():
+            continue
+        if plane.window.is_dilated:
+            return "its dilated windows at the border count fewer elements than TFLite divides by"
+        if count_blocks(plane, _counts_pads(call)) > MOST_BLOCKS:
+            return "its windows at the border count fewer elements than TFLite divides by"
+    return None
+
+
+def lower_average_pool(call: Call) -> None:
+    """Cases 4 to 8."""
+    window = pool_window(call)
+    covers = window.kernel == call.shape()[2:] and not window.is_padded and not window.is_dilated
+    if covers and set(call.output_shape()[2:]) == {1}:
+        perm = channels_last(len(call.shape()))
+        x = call.builder.reorder(call.operand(0), perm)
+        axes = call.builder.ints(list(range(1, x.rank - 1)))
+        call.finish(call.write("MEAN", [x, axes], perm, keepDims=True))
+        return
+    call.finish(pool_by_planes(call, partial(_average, call)))
+
+
+def _average(call: Call, x: Value, plane: Plane) -> Value:
+    builder = call.builder
+    if _is_same_average(call, plane):
+        return _pool(call, "AVERAGE_POOL_2D", x, plane, SAME)
+    factors = _correction(call, plane)
+    corrected = bool((factors != 1).any())
+    if corrected and x.dtype.kind == "i":
+        return average_blocks(builder, x, plane, partial(_pool, call), _counts_pads(call))
+    x, plane = undilated(builder, x, plane, None)
+    end = needed_end(plane.window, plane.size, plane.output)
+    if any(plane.window.begin) or any(end):
+        x = pad_image(builder, x, plane.window.begin, end)
+    y = _pool(call, "AVERAGE_POOL_2D", x, plane, VALID)
+    if corrected:
+        tensor = builder.constant(factors[None, :, :, None])
+        y = builder.like("MUL", [y, tensor], y, fusedActivationFunction=NO_ACTIVATION)
+    return y
+
+
+def _is_same_average(call: Call, plane: Plane) -> bool:
+    """Case 4: SAME pads alike, and no window counts an element outside the image."""
+    window = replace(plane.window, end=needed_end(plane.window, plane.size, plane.output))
+    if window.is_dilated or not window.is_padded or not is_same(window, plane.size, plane.output):
         return False
-    return not _counts_pads(call) or window.begin == window.end == (0, 0)
+    return not _counts_pads(call) or not plane.window.is_padded
 
 
 def _counts_pads(call: Call) -> bool:
     return bool(call.attribute("count_include_pad", 0))
 
 
-def _correction(
-    call: Call, window: Window, spatial: tuple[int, ...], output: tuple[int, ...]
-) -> Array:
+def _correction(call: Call, plane: Plane) -> Array:
     """`window elements / counted elements` for each output position, float32 (height, width).
 
     Counted are the elements of the image, and those of the explicit pads with count_include_pad;
     never what ceil_mode adds beyond them.
     """
-    counts = []
+    window, counts = plane.window, []
     for axis in (0, 1):
-        starts = np.arange(output[axis]) * window.strides[axis] - window.begin[axis]
-        low, high = 0, spatial[axis]
+        taps = window_elements(window, axis, plane.output[axis])
+        low, high = 0, plane.size[axis]
         if _counts_pads(call):
             low, high = -window.begin[axis], high + window.end[axis]
-        inside = np.minimum(starts + window.kernel[axis], high) - np.maximum(starts, low)
+        inside = ((taps >= low) & (taps < high)).sum(axis=1)
         counts.append(np.maximum(inside, 1))
     elements = window.kernel[0] * window.kernel[1]
     factors: Array = elements / (counts[0][:, None] * counts[1][None, :])

@@ -1,142 +1,233 @@
-"""Resize and Upsample, nearest and linear, along any axes.
+"""Resize and Upsample: every mode, along any axes.
 
-The coordinates follow the ONNX Resize specification: position `i` of the output lies at
-  half_pixel           (i + 0.5) / scale - 0.5
-  pytorch_half_pixel   the same, 0 where the output has one element
-  align_corners        i * (in - 1) / (out - 1)
-  asymmetric           i / scale
-TFLite knows half-pixel, corner-aligned and asymmetric coordinates with scale = out / in, over
-height and width.
-  1. nearest: RESIZE_NEAREST_NEIGHBOR where its indices are those of ONNX, else GATHER per axis
-  2. linear: RESIZE_BILINEAR where its weights are those of ONNX, else (float only) a product with
-     the interpolation matrix per axis
+Positions are known in advance, so each axis is a fixed choice of elements or a fixed matrix (see
+`interpolation`), and axes are resized two by two, or one by one:
+  1. nearest: RESIZE_NEAREST_NEIGHBOR where its indices are those of ONNX, else GATHER
+  2. linear: RESIZE_BILINEAR where its weights are those of ONNX, else as 3
+  3. linear, cubic, antialiased: BATCH_MATMUL with the matrix of the axis (float only)
+TFLite knows half-pixel, corner-aligned and asymmetric coordinates with scale = after / before.
+  4. tf_crop_and_resize: what lies outside the input is replaced by SELECT_V2
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from edgewise.targets.android.builder import FLOAT32
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import NHWC, Value, identity
 from edgewise.targets.android.model import Array
-from edgewise.targets.android.ops.pad import gather_axis
-from edgewise.targets.android.ops.spatial import from_image, image, image_output_shape
+from edgewise.targets.android.ops.interpolation import (
+    COORDINATES,
+    Axis,
+    cubic_kernel,
+    linear_kernel,
+    matrix,
+    nearest_indices,
+    outside,
+    positions,
+)
+from edgewise.targets.android.ops.pool_window import gather
+from edgewise.targets.android.ops.spatial import channels_last
 
+_NEAREST, _BILINEAR = "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"
 #: (alignCorners, halfPixelCenters) that the kernels offer
 _OPTIONS = ((False, True), (False, False), (True, False))
 _HALF_PIXEL_VERSION = 3
 _TOLERANCE = 1e-5
+#: a position is `before` times the error of a scale off the right one
+_WHOLE = 1e-3
+#: each pass rounds by half a step, so two differ by one step at most
+_MOST_INT8_PASSES = 2
+_KERNEL_DTYPES = ("float32", "int8", "int16", "uint8")
+_BOOL = np.dtype(np.bool_)
+
+#: physical axes of one pass; None for a height of 1
+_Pass = tuple[int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """One axis to resize; `scale` is what the node says, which may differ from after / before."""
+class _Resize:
+    """What the node asks for."""
 
-    axis: int
-    before: int
-    after: int
-    scale: float
+    mode: str
+    coordinates: str
+    axes: tuple[Axis, ...]
+    rounding: str
+    cubic_a: float
+    antialias: bool
+    exclude_outside: bool
+    extrapolation: float
+
+    def indices(self, axis: Axis) -> Array:
+        return nearest_indices(axis, positions(axis, self.coordinates), self.rounding)
+
+    def matrix(self, axis: Axis) -> Array:
+        cubic = self.mode == "cubic"
+        return matrix(
+            axis,
+            positions(axis, self.coordinates),
+            cubic_kernel(self.cubic_a) if cubic else linear_kernel,
+            2 if cubic else 1,
+            antialias=self.antialias,
+            exclude_outside=self.exclude_outside and cubic,
+        )
+
+    def outside(self, axis: Axis) -> Array:
+        if self.coordinates != "tf_crop_and_resize":
+            return np.zeros(axis.after, np.bool_)
+        return outside(axis, positions(axis, self.coordinates))
 
 
 def resize_obstacle(call: Call) -> str | None:
-    if call.attribute("mode", "nearest") == "nearest":
+    resize = _read(call)
+    if any(resize.outside(axis).any() for axis in resize.axes):
+        return "what it fills in from outside the image has no integer form"
+    if resize.mode == "nearest":
         return None
-    if _kernel_options(call, _axes(call), _linear_matrix_of_kernel, _linear_matrix) is None:
+    value = _operand(call, resize)
+    found = list(_passes(resize, value))
+    if len(found) > _MOST_INT8_PASSES or any(_options(resize, part) is None for _, part in found):
         return "TFLite's bilinear kernel does not sample where ONNX does"
     return None
 
 
 def lower_resize(call: Call) -> None:
-    mode = call.attribute("mode", "nearest")
-    if mode not in ("nearest", "linear") or call.attribute("antialias", 0):
+    resize = _read(call)
+    x = _operand(call, resize)
+    if resize.mode != "nearest" and x.dtype != FLOAT32 and x.quantization is None:
         raise call.refuse(
-            f"mode '{mode}'{' with antialias' * bool(call.attribute('antialias', 0))} has no form",
-            "Use nearest or linear without antialias.",
+            f"interpolating {x.dtype} is rounded differently by each runtime",
+            "Cast to float32 before, or use mode nearest.",
         )
-    axes = _axes(call)
-    nearest = mode == "nearest"
-    reference, kernel = (
-        (_nearest_indices, _nearest_indices_of_kernel)
-        if nearest
-        else (_linear_matrix, _linear_matrix_of_kernel)
+    for axes, part in _passes(resize, x):
+        x = _pass(call, resize, x, axes, part)
+    call.finish(_extrapolated(call, resize, x))
+
+
+# ---- reading the node
+
+
+def _read(call: Call) -> _Resize:
+    upsample = call.op_type == "Upsample"
+    mode = str(call.attribute("mode", "nearest"))
+    coordinates = str(
+        call.attribute("coordinate_transformation_mode", "asymmetric" if upsample else "half_pixel")
     )
-    options = _kernel_options(call, axes, kernel, reference)
-    if options is not None:
-        call.finish(_with_kernel(call, nearest, options))
-        return
-    x = call.operand(0)
-    for axis in axes:
-        if nearest:
-            x = gather_axis(call, x, axis.axis, _nearest_indices(call, axis))
-        else:
-            x = _multiply(call, x, axis.axis, _linear_matrix(call, axis))
-    call.finish(x)
+    if mode not in ("nearest", "linear", "cubic") or coordinates not in COORDINATES:
+        raise call.refuse(
+            f"ONNX has no mode '{mode}' with coordinates '{coordinates}'", "Export the model again."
+        )
+    return _Resize(
+        mode,
+        coordinates,
+        tuple(_axes(call, coordinates)),
+        str(call.attribute("nearest_mode", "floor" if upsample else "round_prefer_floor")),
+        float(call.attribute("cubic_coeff_a", -0.75)),
+        bool(call.attribute("antialias", 0)),
+        bool(call.attribute("exclude_outside", 0)),
+        float(call.attribute("extrapolation_value", 0.0)),
+    )
 
 
-def _axes(call: Call) -> list[_Axis]:
-    """The axes whose size or scale differs from one."""
+def _axes(call: Call, coordinates: str) -> list[Axis]:
+    """The axes along which something changes."""
     before, after = call.shape(), call.output_shape()
     chosen = [int(a) % len(before) for a in call.attribute("axes") or range(len(before))]
-    given = call.constant(_scales_index(call)) if call.has(_scales_index(call)) else None
+    scales = _scales(call, [before[axis] for axis in chosen], [after[axis] for axis in chosen])
+    regions = [(0.0, 1.0)] * len(chosen)
+    if coordinates == "tf_crop_and_resize":
+        region = call.known(1, "region of interest").reshape(2, -1)
+        regions = [(float(start), float(end)) for start, end in region.T]
     found = []
-    for position, axis in enumerate(chosen):
-        scale = after[axis] / before[axis]
-        if given is not None and given.size:
-            scale = float(given[position])
-        if scale != 1.0 or before[axis] != after[axis]:
-            found.append(_Axis(axis, before[axis], after[axis], scale))
-    supported = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
-    if _coordinates(call) not in supported:
-        raise call.refuse(
-            f"its coordinates are '{_coordinates(call)}'", f"Use {', '.join(supported)}."
-        )
+    for axis, scale, region in zip(chosen, scales, regions, strict=True):
+        part = Axis(axis, before[axis], after[axis], scale, region)
+        if scale != 1.0 or part.before != part.after or region != (0.0, 1.0):
+            _check_length(call, part, coordinates)
+            found.append(part)
     return found
 
 
-def _scales_index(call: Call) -> int:
-    return 1 if call.op_type == "Upsample" else 2
+def _scales(call: Call, before: list[int], after: list[int]) -> list[float]:
+    """Of the chosen axes: as given, or from the sizes that are asked for."""
+    index = 1 if call.op_type == "Upsample" else 2
+    given = call.constant(index) if call.has(index) else None
+    if given is not None and given.size:
+        return [float(scale) for scale in given]
+    policy = call.attribute("keep_aspect_ratio_policy", "stretch")
+    if policy == "stretch":
+        return [new / old for old, new in zip(before, after, strict=True)]
+    asked = call.known(3, "sizes")
+    ratios = [float(size) / old for old, size in zip(before, asked, strict=True)]
+    return [min(ratios) if policy == "not_larger" else max(ratios)] * len(ratios)
 
 
-def _coordinates(call: Call) -> str:
-    default = "asymmetric" if call.op_type == "Upsample" else "half_pixel"
-    return str(call.attribute("coordinate_transformation_mode", default))
+def _check_length(call: Call, axis: Axis, coordinates: str) -> None:
+    """Both formulas divide by the output's length - 1: a fraction by the specification's own
+    tests, a whole number by ONNX Runtime and PyTorch."""
+    if coordinates not in ("align_corners", "tf_crop_and_resize"):
+        return
+    if abs(axis.scale * axis.before - axis.after) > _WHOLE:
+        raise call.refuse(
+            f"{coordinates} with a scale that gives no whole size means different things",
+            "Give sizes instead of scales.",
+        )
 
 
-def _positions(call: Call, axis: _Axis) -> Array:
-    """Where each output element lies on the input's axis; in float32, as ONNX Runtime has it,
-    because `nearest` depends on how a position just between two elements is rounded."""
-    index = np.arange(axis.after, dtype=np.float32)
-    scale, half = np.float32(axis.scale), np.float32(0.5)
-    coordinates = _coordinates(call)
-    positions: Array = (index + half) / scale - half
-    if coordinates == "align_corners":
-        positions = index * np.float32(axis.before - 1) / np.float32(max(axis.after - 1, 1))
-    elif coordinates == "asymmetric":
-        positions = index / scale
-    elif coordinates == "pytorch_half_pixel" and axis.after == 1:
-        positions = np.zeros(1, np.float32)
-    return positions
+# ---- writing it
 
 
-def _nearest_indices(call: Call, axis: _Axis) -> Array:
-    positions = _positions(call, axis)
-    default = "floor" if call.op_type == "Upsample" else "round_prefer_floor"
-    mode = call.attribute("nearest_mode", default)
-    if mode == "floor":
-        rounded = np.floor(positions)
-    elif mode == "ceil":
-        rounded = np.ceil(positions)
-    elif mode == "round_prefer_ceil":
-        rounded = np.floor(positions + 0.5)
-    else:
-        rounded = np.ceil(positions - 0.5)
-    return np.clip(rounded, 0, axis.before - 1).astype(np.int64)
+def _operand(call: Call, resize: _Resize) -> Value:
+    """The input, channels last where an image is resized."""
+    x = call.operand(0)
+    if x.rank > 2 and all(axis.axis >= 2 for axis in resize.axes):
+        return call.builder.reorder(x, channels_last(x.rank))
+    return x
 
 
-def _nearest_indices_of_kernel(axis: _Axis, align: bool, half: bool) -> Array:
+def _passes(resize: _Resize, x: Value) -> list[tuple[_Pass, list[Axis]]]:
+    """Neighbouring physical axes two by two from the last, with what happens to them."""
+    by_place = {x.axis(axis.axis): axis for axis in resize.axes}
+    busy, found = sorted(by_place), list[tuple[_Pass, list[Axis]]]()
+    while busy:
+        last = busy.pop()
+        first = busy.pop() if busy and busy[-1] == last - 1 else None
+        parts = [by_place[place] for place in (first, last) if place is not None]
+        found.append(((first, last), parts))
+    return found
+
+
+def _pass(call: Call, resize: _Resize, x: Value, axes: _Pass, parts: list[Axis]) -> Value:
+    options = _options(resize, parts) if x.dtype.name in _KERNEL_DTYPES else None
+    if options is not None:
+        return _with_kernel(call, resize, x, axes, parts, options)
+    if len(parts) == 2:
+        for axis, part in zip(axes, parts, strict=True):
+            x = _pass(call, resize, x, (None, axis or 0), [part])
+        return x
+    if resize.mode == "nearest":
+        return gather(call.builder, x, axes[1], resize.indices(parts[0]))
+    return _multiply(call, x, axes[1], resize.matrix(parts[0]))
+
+
+def _options(resize: _Resize, parts: list[Axis]) -> tuple[bool, bool] | None:
+    """Options with which the TFLite kernel samples as ONNX does; None when there are none."""
+    if resize.mode == "cubic":
+        return None
+    nearest = resize.mode == "nearest"
+    for align, half in _OPTIONS:
+        kernel = _indices_of_kernel if nearest else _matrix_of_kernel
+        wanted = resize.indices if nearest else resize.matrix
+        pairs = [(kernel(axis, align, half), wanted(axis)) for axis in parts]
+        if all(np.allclose(found, right, rtol=0, atol=_TOLERANCE) for found, right in pairs):
+            return align, half
+    return None
+
+
+def _indices_of_kernel(axis: Axis, align: bool, half: bool) -> Array:
     index = np.arange(axis.after, dtype=np.float32)
     rounded: Array
     if align and axis.after > 1:
@@ -148,74 +239,50 @@ def _nearest_indices_of_kernel(axis: _Axis, align: bool, half: bool) -> Array:
     return np.clip(rounded, 0, axis.before - 1).astype(np.int64)
 
 
-def _linear_matrix(call: Call, axis: _Axis) -> Array:
-    return _interpolation(_positions(call, axis), axis)
-
-
-def _linear_matrix_of_kernel(axis: _Axis, align: bool, half: bool) -> Array:
+def _matrix_of_kernel(axis: Axis, align: bool, half: bool) -> Array:
     index = np.arange(axis.after, dtype=np.float64)
-    if align and axis.after > 1:
-        return _interpolation(index * (axis.before - 1) / (axis.after - 1), axis)
     scale = axis.before / axis.after
-    return _interpolation((index + 0.5) * scale - 0.5 if half else index * scale, axis)
+    where: Array = (index + 0.5) * scale - 0.5 if half else index * scale
+    if align and axis.after > 1:
+        where = index * (axis.before - 1) / (axis.after - 1)
+    return matrix(axis, where, linear_kernel, 1)
 
 
-def _interpolation(positions: Array, axis: _Axis) -> Array:
-    """Rows of weights (out, in): a position between two elements shares its weight."""
-    clipped = np.clip(positions, 0, axis.before - 1)
-    low = np.floor(clipped).astype(np.int64)
-    high = np.minimum(low + 1, axis.before - 1)
-    share = clipped - low
-    matrix = np.zeros((axis.after, axis.before))
-    rows = np.arange(axis.after)
-    np.add.at(matrix, (rows, low), 1 - share)
-    np.add.at(matrix, (rows, high), share)
-    return matrix
-
-
-def _kernel_options(
-    call: Call, axes: list[_Axis], kernel: Any, reference: Any
-) -> tuple[bool, bool] | None:
-    """Options with which the TFLite kernel samples as ONNX does; None when there are none."""
-    rank = len(call.shape())
-    if rank not in (3, 4) or any(axis.axis < 2 for axis in axes):
-        return None
-    spatial = {axis.axis: axis for axis in axes}
-    for align, half in _OPTIONS:
-        if all(
-            np.allclose(kernel(axis, align, half), reference(call, axis), rtol=0, atol=_TOLERANCE)
-            for axis in spatial.values()
-        ):
-            return align, half
-    return None
-
-
-def _with_kernel(call: Call, nearest: bool, options: tuple[bool, bool]) -> Value:
-    x = image(call.builder, call.operand(0))
-    batch, channels, height, width = image_output_shape(call)
-    align, half = options
-    y = call.builder.like(
-        "RESIZE_NEAREST_NEIGHBOR" if nearest else "RESIZE_BILINEAR",
-        [x, call.builder.ints([height, width])],
-        x,
-        shape=[batch, height, width, channels],
+def _with_kernel(
+    call: Call,
+    resize: _Resize,
+    x: Value,
+    axes: _Pass,
+    parts: list[Axis],
+    options: tuple[bool, bool],
+) -> Value:
+    builder, (align, half), shape = call.builder, options, x.tensor.shape
+    first, last = axes[1] if axes[0] is None else axes[0], axes[1]
+    lead, tail = math.prod(shape[:first]), math.prod(shape[last + 1 :])
+    height = 1 if axes[0] is None else shape[first]
+    image = Value(builder.reshape(x.tensor, (lead, height, shape[last], tail)), NHWC)
+    size = [1, *(part.after for part in parts)][-2:]
+    y = builder.like(
+        _NEAREST if resize.mode == "nearest" else _BILINEAR,
+        [image, builder.ints(size)],
+        image,
+        shape=[lead, *size, tail],
         version=_HALF_PIXEL_VERSION if half or align else None,
         alignCorners=align,
         halfPixelCenters=half,
     )
-    return from_image(call.builder, y, len(call.output_shape()))
+    after = [part.after for part in parts]
+    return Value(builder.reshape(y.tensor, (*shape[:first], *after, *shape[last + 1 :])), x.perm)
 
 
-def _multiply(call: Call, x: Value, axis: int, matrix: Array) -> Value:
+def _multiply(call: Call, x: Value, physical: int, weights: Array) -> Value:
     """The matrix times the values along one axis: axes before it are the batch, those after it
     the columns, so that no transpose is needed."""
-    builder = call.builder
-    physical = x.axis(axis)
-    shape = x.tensor.shape
-    batch, columns = int(np.prod(shape[:physical])), int(np.prod(shape[physical + 1 :]))
+    builder, shape = call.builder, x.tensor.shape
+    batch, columns = math.prod(shape[:physical]), math.prod(shape[physical + 1 :])
     flat = Value(builder.reshape(x.tensor, (batch, shape[physical], columns)), identity(3))
-    left = builder.constant(matrix.astype(np.float32)[None])
-    rows = matrix.shape[0]
+    left = builder.constant(weights.astype(np.float32)[None])
+    rows = weights.shape[0]
     product = builder.like(
         "BATCH_MATMUL", [left, flat], flat, shape=(batch, rows, columns), adjX=False, adjY=False
     )
@@ -223,32 +290,15 @@ def _multiply(call: Call, x: Value, axis: int, matrix: Array) -> Value:
     return Value(builder.reshape(product.tensor, out), x.perm)
 
 
-def lower_depth_to_space(call: Call) -> None:
-    """DCR order is TFLite's; CRD needs its channels regrouped first."""
-    x = call.builder.reorder(call.operand(0), NHWC)
-    block = int(call.attribute("blocksize"))
-    if call.attribute("mode", "DCR") == "CRD":
-        x = _regrouped(call, x, block)
-    call.finish(call.write_like("DEPTH_TO_SPACE", [x], x, NHWC, blockSize=block))
-
-
-def _regrouped(call: Call, x: Value, block: int) -> Value:
-    """Channel (c, i, j) becomes channel (i, j, c)."""
-    builder = call.builder
-    batch, height, width, channels = x.tensor.shape
-    inner = channels // block**2
-    split = builder.reshape(x.tensor, (batch * height * width, inner, block**2))
-    turned = builder.add(
-        "TRANSPOSE",
-        [split, builder.ints([0, 2, 1])],
-        (split.shape[0], block**2, inner),
-        split.dtype,
-        split.quantization,
-    )
-    return Value(builder.reshape(turned, x.tensor.shape), NHWC)
-
-
-def lower_space_to_depth(call: Call) -> None:
-    x = call.builder.reorder(call.operand(0), NHWC)
-    block = int(call.attribute("blocksize"))
-    call.finish(call.write_like("SPACE_TO_DEPTH", [x], x, NHWC, blockSize=block))
+def _extrapolated(call: Call, resize: _Resize, x: Value) -> Value:
+    """Case 4."""
+    mask = np.zeros((1,) * x.rank, np.bool_)
+    for axis in resize.axes:
+        shape = [1] * x.rank
+        shape[x.axis(axis.axis)] = axis.after
+        mask = mask | resize.outside(axis).reshape(shape)
+    if not mask.any():
+        return x
+    value = np.array(resize.extrapolation).astype(x.dtype)
+    filling = call.builder.constant(value.reshape((1,) * x.rank))
+    return call.builder.like("SELECT_V2", [call.builder.constant(mask), filling, x], x)

@@ -1,5 +1,8 @@
-"""What convolutions and pools share: windows, padding, and one-dimensional images.
+"""What convolutions and pools share: windows, padding, and images of other ranks than four.
 
+TFLite's kernels slide over the height and width of NHWC images. Here
+  1. (N, C, W) is an image of height 1;
+  2. (N, C, D, H, W) is a stack of images, see `volume`.
 TFLite has two paddings: VALID (none) and SAME, whose total is
 `max((ceil(in / stride) - 1) * stride + window - in, 0)` with the odd element at the end. PyTorch's
 symmetric padding with stride 2 is not SAME. So SAME is used only where it is identical, and a PAD
@@ -16,48 +19,64 @@ import numpy as np
 from edgewise.graph import resolve_pads
 from edgewise.targets.android.builder import Builder
 from edgewise.targets.android.call import Call
-from edgewise.targets.android.layout import NHWC, NWC, Value
+from edgewise.targets.android.layout import NHWC, NWC, Perm, Value
 
 SAME, VALID = 0, 1
 
-Pair = tuple[int, int]
+Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sliding window over height and width, as ONNX describes it."""
+    """A sliding window over any number of axes, as ONNX describes it."""
 
-    kernel: Pair
-    strides: Pair
-    dilations: Pair
-    begin: Pair
-    end: Pair
+    kernel: Dims
+    strides: Dims
+    dilations: Dims
+    begin: Dims
+    end: Dims
 
     @property
-    def extent(self) -> Pair:
+    def extent(self) -> Dims:
         """Elements from the first to the last one that a window reads."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilations
-        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def is_padded(self) -> bool:
+        return any(self.begin) or any(self.end)
+
+    @property
+    def is_dilated(self) -> bool:
+        return any(k > 1 and d > 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    def along(self, axes: Sequence[int | None]) -> Window:
+        """The window over those of its axes; one element for None, an axis that is not there."""
+        parts = [(self.kernel, 1), (self.strides, 1), (self.dilations, 1)]
+        parts += [(self.begin, 0), (self.end, 0)]
+        chosen = [tuple(none if a is None else part[a] for a in axes) for part, none in parts]
+        return Window(*chosen)
 
 
 def read_window(call: Call, kernel: Sequence[int]) -> Window:
-    """The window of a Conv or pool node; a one-dimensional one gets a height of 1."""
+    """The window of a Conv or pool node."""
     rank = len(kernel)
-    if rank not in (1, 2):
-        raise call.refuse(
-            f"it slides over {rank} dimensions; TFLite has 1 and 2", "Use a 2-D form of the layer."
-        )
     strides = call.attribute("strides") or [1] * rank
     dilations = call.attribute("dilations") or [1] * rank
     begin, end = resolve_pads(call.node, call.shape()[2:], kernel, strides, dilations)
+    if min([*begin, *end]) < 0:
+        raise call.refuse("its padding is negative", "Slice the input instead.")
     return Window(
-        _pair(kernel, 1), _pair(strides, 1), _pair(dilations, 1), _pair(begin, 0), _pair(end, 0)
+        tuple(map(int, kernel)), tuple(strides), tuple(dilations), tuple(begin), tuple(end)
     )
 
 
-def _pair(numbers: Sequence[int], missing: int) -> Pair:
-    height, width = [missing, *numbers][-2:]
-    return int(height), int(width)
+def planar(window: Window) -> Window:
+    """A window over height and width from one over one or two axes."""
+    return window.along((None, 0)) if len(window.kernel) == 1 else window
+
+
+def channels_last(rank: int) -> Perm:
+    return (0, *range(2, rank), 1)
 
 
 def image(builder: Builder, value: Value) -> Value:
@@ -91,32 +110,32 @@ def fit_padding(
 
     Args:
         x: NHWC.
+        window: over height and width.
         output: height and width that come out.
         fill: what to pad with; None for zero.
     """
     window = replace(window, end=needed_end(window, x.shape[2:], output))
-    if window.begin == (0, 0) and window.end == (0, 0):
+    if not window.is_padded:
         return x, VALID
     if is_same(window, x.shape[2:], output):
         return x, SAME
     return pad_image(builder, x, window.begin, window.end, fill), VALID
 
 
-def needed_end(window: Window, spatial: Sequence[int], output: Sequence[int]) -> Pair:
+def needed_end(window: Window, spatial: Sequence[int], output: Sequence[int]) -> Dims:
     """Padding at the end that some window really reads."""
-    height, width = (
+    return tuple(
         max((out - 1) * stride + extent - size - begin, 0)
         for out, stride, extent, size, begin in zip(
             output, window.strides, window.extent, spatial, window.begin, strict=True
         )
     )
-    return height, width
 
 
 def is_same(window: Window, spatial: Sequence[int], output: Sequence[int]) -> bool:
     """Whether TFLite's SAME pads exactly as `window` does."""
-    for axis in (0, 1):
-        size, stride = spatial[axis], window.strides[axis]
+    for axis, size in enumerate(spatial):
+        stride = window.strides[axis]
         total = max((-(-size // stride) - 1) * stride + window.extent[axis] - size, 0)
         if output[axis] != -(-size // stride):
             return False
@@ -128,23 +147,26 @@ def is_same(window: Window, spatial: Sequence[int], output: Sequence[int]) -> bo
 def pad_image(
     builder: Builder, x: Value, begin: Sequence[int], end: Sequence[int], fill: float | None = None
 ) -> Value:
-    """PAD (zero) or PADV2 of an NHWC value."""
+    """PAD (zero) or PADV2 of height and width of an NHWC value.
+
+    What `fill` saturates to is written where the dtype does not reach it.
+    """
     pads = np.array([[0, 0], [begin[0], end[0]], [begin[1], end[1]], [0, 0]], np.int32)
     shape = [dim + low + high for dim, (low, high) in zip(x.tensor.shape, pads, strict=True)]
     amounts = builder.constant(pads)
-    if fill is None or _zero_is(x, fill):
+    number = _fill(x, 0.0 if fill is None else fill)
+    zero = 0 if x.quantization is None else int(x.quantization.zero_point[0])
+    if int(number[0]) == zero and not number[0] % 1:
         return builder.like("PAD", [x, amounts], x, shape=shape)
-    if x.quantization is None:
-        number = builder.constant(np.array([fill], np.float32))
-    else:
-        steps = x.quantization.quantize(np.array([fill], np.float32))
-        number = builder.constant(steps, quantization=x.quantization)
-    return builder.like("PADV2", [x, amounts, number], x, shape=shape)
+    filling = builder.constant(number, quantization=x.quantization)
+    return builder.like("PADV2", [x, amounts, filling], x, shape=shape)
 
 
-def _zero_is(x: Value, fill: float) -> bool:
-    """Whether PAD, which writes real zero, writes what `fill` saturates to."""
-    if x.quantization is None:
-        return fill == 0.0
-    steps = x.quantization.quantize(np.array([fill], np.float32))
-    return int(steps[0]) == int(x.quantization.zero_point[0])
+def _fill(x: Value, fill: float) -> np.ndarray:
+    """The number to pad with, as the tensor stores it."""
+    if x.quantization is not None:
+        return x.quantization.quantize(np.array([fill], np.float32))
+    if x.dtype.kind in "iu":
+        limits = np.iinfo(x.dtype)
+        return np.array([min(max(fill, limits.min), limits.max)]).astype(x.dtype)
+    return np.array([fill], x.dtype)
