@@ -60,6 +60,8 @@ def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
                 yield operator, f"it writes '{tensor.name}' again"
             known.add(tensor)
         for tensor in (*operator.inputs, *operator.outputs):
+            if operator.kind != "FILL" and tensor.data is None and min(tensor.shape, default=1) < 1:
+                yield operator, f"tensor '{tensor.name}' has the shape {tensor.shape}"
             yield from ((operator, text) for text in _tensor_problems(tensor))
         yield from ((operator, text) for text in _quantization_problems(operator))
     for tensor in graph.outputs:
@@ -68,8 +70,6 @@ def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
 
 
 def _tensor_problems(tensor: Tensor) -> Iterator[str]:
-    if tensor.data is None and any(dim < 1 for dim in tensor.shape):
-        yield f"tensor '{tensor.name}' has the shape {tensor.shape}"
     if tensor.data is not None and (
         tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype
     ):

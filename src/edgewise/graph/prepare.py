@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.errors import ModelError, UsageError
+from edgewise.graph.bodies import infer_loop_shapes
 from edgewise.graph.ceil_mode import drop_empty_windows, has_ceil_mode
 from edgewise.graph.empty import fix_empty_values
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
@@ -55,17 +56,30 @@ def settle(model: ir.Model) -> None:
 
     For passes that add nodes to a prepared model: it brings the model back to the prepared form.
     """
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _simplify(model)
+    if infer_loop_shapes(model, _infer_shapes):
+        _simplify(model)  # with shapes inside of loops, which it could not know before
+        infer_loop_shapes(model, _infer_shapes)
+    if fix_empty_values(model):
+        settle(model)
+
+
+def _simplify(model: ir.Model) -> None:
+    """All of `settle` but the shapes inside of loops. Constants of bodies move to the graph."""
+    _lift_constants(model)
     _fold(model)
     _drop_identities(model)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _lift_constants(model)
     common.RemoveUnusedNodesPass()(model)
     _name_nodes(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     _infer_shapes(model)
-    if fix_empty_values(model):
-        settle(model)
+
+
+def _lift_constants(model: ir.Model) -> None:
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
 
 
 def _infer_shapes(model: ir.Model) -> None:

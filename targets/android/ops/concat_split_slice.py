@@ -2,17 +2,26 @@
 
 1. Concat    inputs of other parameters are requantized first
 2. Split     one SLICE per output
-3. Slice     SLICE, or STRIDED_SLICE for steps; axes with a negative step are reversed first
+3. Slice     SLICE, or STRIDED_SLICE for steps; axes with a negative step are reversed first;
+             computed starts only where the model declares the size of what comes out
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+
+import numpy as np
 
 from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
 from edgewise.targets.android.layout import Value, identity
-from edgewise.targets.android.model import INT8
+from edgewise.targets.android.model import INT8, Tensor
 from edgewise.targets.android.ops.elementwise import requantized
+from edgewise.targets.android.ops.indices import computed_indices
+from edgewise.targets.android.ops.reverse import reverse_axes
+
+#: XNNPACK refuses a whole graph with a concatenation of more axes
+_MAX_RANK = 6
 
 
 def concat_obstacle(call: Call) -> str | None:
@@ -43,17 +52,33 @@ def lower_concat(call: Call) -> None:
         call.finish(values[0])
         return
     axis = perm.index(int(call.attribute("axis")) % rank)
-    quantization = values[0].quantization
-    call.finish(
-        call.write(
-            "CONCATENATION",
-            values,
-            perm,
-            quantization=quantization,
-            axis=axis,
-            fusedActivationFunction=NO_ACTIVATION,
-        )
+    tensors = [value.tensor for value in values]
+    shape = [call.output_shape()[a] for a in perm]
+    if rank > _MAX_RANK:  # all that matters is what lies before and after the axis
+        tensors = [call.builder.reshape(t, _around(t.shape, axis)) for t in tensors]
+        joined = _concatenation(call, tensors, _around(shape, axis), 1)
+        call.finish(Value(call.builder.reshape(joined, shape), perm))
+        return
+    call.finish(Value(_concatenation(call, tensors, shape, axis), perm))
+
+
+def _concatenation(
+    call: Call, tensors: Sequence[Tensor], shape: Sequence[int], axis: int
+) -> Tensor:
+    first = tensors[0]
+    return call.builder.add(
+        "CONCATENATION",
+        tensors,
+        shape,
+        first.dtype,
+        first.quantization,
+        axis=axis,
+        fusedActivationFunction=NO_ACTIVATION,
     )
+
+
+def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 
 def lower_split(call: Call) -> None:
@@ -82,6 +107,9 @@ def slice_value(call: Call, x: Value, begin: Sequence[int], size: Sequence[int])
 def lower_slice(call: Call) -> None:
     """Case 3."""
     x = call.operand(0)
+    if call.constant(1) is None:
+        _lower_computed_slice(call, x)
+        return
     starts = call.known(1, "starts").tolist()
     ends = call.known(2, "ends").tolist()
     axes = call.known(3, "axes").tolist() if call.has(3) else list(range(len(starts)))
@@ -98,8 +126,7 @@ def lower_slice(call: Call) -> None:
             first = span.start
         begin[axis], size[axis], stride[axis] = first, len(span), abs(step)
     if reverse:
-        axes_tensor = call.builder.ints(sorted(x.axis(axis) for axis in reverse))
-        x = call.builder.like("REVERSE_V2", [x, axes_tensor], x)
+        x = reverse_axes(call, x, reverse)
     if all(step == 1 for step in stride):
         call.finish(slice_value(call, x, begin, size))
         return
@@ -118,3 +145,26 @@ def lower_slice(call: Call) -> None:
             shrinkAxisMask=0,
         )
     )
+
+
+def _lower_computed_slice(call: Call, x: Value) -> None:
+    """A window of declared size at a place that is computed: ONNX counts negative starts from the
+    end, and would cut the window off at the border, which a fixed size rules out."""
+    steps = call.constant(4) if call.has(4) else np.ones(1, np.int64)
+    axes = call.constant(3) if call.has(3) else np.arange(call.shape(1)[0])
+    if steps is None or axes is None or (steps != 1).any():
+        raise call.refuse(
+            "its starts are computed, and its steps are not all 1", "Export it with fixed starts."
+        )
+    builder = call.builder
+    named = [int(axis) % x.rank for axis in axes]
+    starts = builder.linear(computed_indices(call, 1, [x.shape[axis] for axis in named]))
+    zero = builder.constant(np.zeros(1, starts.dtype))
+    both = _concatenation(call, [starts.tensor, zero], (len(named) + 1,), 0)
+    order = [named.index(axis) if axis in named else len(named) for axis in x.perm]
+    begin = builder.add(
+        "GATHER", [both, builder.ints(order)], (x.rank,), starts.dtype, axis=0, batchDims=0
+    )
+    dims = x.physical(call.output_shape())
+    size = builder.constant(np.array(dims, starts.dtype))
+    call.finish(builder.like("SLICE", [x, begin, size], x, shape=dims))

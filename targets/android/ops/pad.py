@@ -1,19 +1,27 @@
-"""Pad in all four modes.
+"""Pad in all four modes. Negative amounts crop; all else is about what is left then.
 
-1. constant    PAD (zero) or PADV2; negative amounts are sliced off first
-2. reflect     MIRROR_PAD
-3. edge, wrap  GATHER with repeated indices, one axis after the other
+1. constant           PAD (zero) or PADV2
+2. reflect            MIRROR_PAD, which pads by less than the axis is long
+3. edge, wrap, and reflect further out: GATHER with repeated indices, one axis after the other
+PAD and PADV2 take five axes: neighbours that are not padded are merged until there are no more.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import Value
+from edgewise.targets.android.model import Array, Tensor
 from edgewise.targets.android.ops.concat_split_slice import slice_value
 
 _REFLECT = 0
+_MAX_RANK = 5
+
+Pair = tuple[int, int]
 
 
 def pad_obstacle(call: Call) -> str | None:
@@ -31,66 +39,119 @@ def pad_obstacle(call: Call) -> str | None:
 
 def lower_pad(call: Call) -> None:
     x = call.operand(0)
-    begin, end = _amounts(call, x.rank)
+    amounts = _amounts(call, x.rank)
     mode = call.attribute("mode", "constant")
-    if mode in ("edge", "wrap"):
-        call.finish(_gather(call, x, begin, end, mode))
-        return
-    crop_begin = [max(-low, 0) for low in begin]
+    crop = [max(-low, 0) for low, _ in amounts]
     size = [
-        dim - low - max(-high, 0) for dim, low, high in zip(x.shape, crop_begin, end, strict=True)
+        dim - cut - max(-high, 0)
+        for dim, cut, (_, high) in zip(x.shape, crop, amounts, strict=True)
     ]
-    x = slice_value(call, x, crop_begin, size)
-    pairs = np.array([[max(begin[a], 0), max(end[a], 0)] for a in x.perm], np.int32)
-    if not pairs.any():
+    if min(size) < 1:
+        raise call.refuse(
+            "negative amounts of padding leave nothing of an axis", "Pad with fewer negative ones."
+        )
+    x = slice_value(call, x, crop, size)
+    amounts = [(max(low, 0), max(high, 0)) for low, high in amounts]
+    if not any(max(pair) for pair in amounts):
         call.finish(x)
-        return
-    amounts = call.builder.constant(pairs)
-    if mode == "reflect":
-        call.finish(call.write_like("MIRROR_PAD", [x, amounts], x, x.perm, mode=_REFLECT))
     elif mode == "constant":
-        call.finish(_constant(call, x, amounts=pairs))
+        call.finish(_constant(call, x, amounts))
+    elif mode in ("edge", "wrap", "reflect"):
+        far = any(max(pair) >= dim for pair, dim in zip(amounts, size, strict=True))
+        near = mode == "reflect" and not far
+        call.finish(_mirrored(call, x, amounts) if near else _gather(call, x, amounts, mode))
     else:
         raise call.refuse(f"its mode is '{mode}'", "Use constant, reflect, edge or wrap.")
 
 
-def _amounts(call: Call, rank: int) -> tuple[list[int], list[int]]:
+def _amounts(call: Call, rank: int) -> list[Pair]:
     """Padding before and after, per ONNX axis."""
     pads = [int(pad) for pad in call.known(1, "pads")]
     axes = [int(a) % rank for a in call.known(3, "axes")] if call.has(3) else list(range(rank))
-    begin, end = [0] * rank, [0] * rank
+    pairs = [(0, 0)] * rank
     for position, axis in enumerate(axes):
-        begin[axis], end[axis] = pads[position], pads[position + len(axes)]
-    return begin, end
+        pairs[axis] = pads[position], pads[position + len(axes)]
+    return pairs
 
 
-def _constant(call: Call, x: Value, amounts: np.ndarray) -> Value:
+def _constant(call: Call, x: Value, amounts: Sequence[Pair]) -> Value:
     """Case 1."""
     builder = call.builder
-    fill = call.known(2, "fill value").reshape(-1)[:1] if call.has(2) else np.zeros(1, x.dtype)
-    pads = builder.constant(amounts)
+    fill = _fill(call, x)
+    shape, pairs = _merged(x.tensor.shape, [amounts[axis] for axis in x.perm])
+    if len(shape) > _MAX_RANK:
+        raise call.refuse(
+            f"it pads {len(shape)} separate axes; TFLite takes {_MAX_RANK}", "Pad in two steps."
+        )
+    flat = builder.reshape(x.tensor, shape)
+    out = [dim + sum(pair) for dim, pair in zip(shape, pairs, strict=True)]
+    inputs = [flat, builder.constant(np.array(pairs, np.int32))]
+    kind = "PAD" if fill is None else "PADV2"
+    padded = builder.add(
+        kind, inputs if fill is None else [*inputs, fill], out, x.dtype, x.quantization
+    )
+    dims = call.output_shape()
+    return Value(builder.reshape(padded, [dims[axis] for axis in x.perm]), x.perm)
+
+
+def _merged(shape: Sequence[int], pairs: Sequence[Pair]) -> tuple[list[int], list[Pair]]:
+    """Dims and amounts, neighbours that are not padded being one axis where there are too many."""
+    if len(shape) <= _MAX_RANK:
+        return list(shape), list(pairs)
+    dims: list[int] = []
+    merged: list[Pair] = []
+    for dim, pair in zip(shape, pairs, strict=True):
+        if merged and merged[-1] == pair == (0, 0):
+            dims[-1] *= dim
+        else:
+            dims.append(dim)
+            merged.append(pair)
+    return dims, merged
+
+
+def _fill(call: Call, x: Value) -> Tensor | None:
+    """What to pad with; None for zero."""
+    builder = call.builder
+    if not call.has(2):
+        return None
+    if call.constant(2) is None:
+        value = call.operand(2)
+        return builder.reshape(value.tensor, (prod(value.shape),))
+    fill: Array = call.known(2, "fill value").reshape(-1)[:1]
     if not fill.any():
-        return call.write_like("PAD", [x, pads], x, x.perm)
+        return None
     if x.quantization is not None:
-        number = builder.constant(x.quantization.quantize(fill), quantization=x.quantization)
-    else:
-        number = builder.constant(fill.astype(x.dtype))
-    return call.write_like("PADV2", [x, pads, number], x, x.perm)
+        return builder.constant(x.quantization.quantize(fill), quantization=x.quantization)
+    return builder.constant(fill.astype(x.dtype))
 
 
-def _gather(call: Call, x: Value, begin: list[int], end: list[int], mode: str) -> Value:
+def _mirrored(call: Call, x: Value, amounts: Sequence[Pair]) -> Value:
+    """Case 2."""
+    pairs = call.builder.constant(np.array([amounts[axis] for axis in x.perm], np.int32))
+    return call.write_like("MIRROR_PAD", [x, pairs], x, x.perm, mode=_REFLECT)
+
+
+def _gather(call: Call, x: Value, amounts: Sequence[Pair], mode: str) -> Value:
     """Case 3."""
-    for axis in range(x.rank):
-        if not begin[axis] and not end[axis]:
-            continue
-        positions = np.arange(-begin[axis], x.shape[axis] + end[axis])
-        dim = x.shape[axis]
-        indices = np.clip(positions, 0, dim - 1) if mode == "edge" else positions % dim
-        x = gather_axis(call, x, axis, indices)
+    for axis, (before, after) in enumerate(amounts):
+        if before or after:
+            dim = x.shape[axis]
+            x = gather_axis(call, x, axis, _sources(np.arange(-before, dim + after), dim, mode))
     return x
 
 
-def gather_axis(call: Call, x: Value, axis: int, indices: np.ndarray) -> Value:
+def _sources(positions: Array, dim: int, mode: str) -> Array:
+    """Which element each position shows; reflection runs back and forth between both ends."""
+    if mode == "edge":
+        return np.clip(positions, 0, dim - 1)
+    if mode == "wrap":
+        return positions % dim
+    period = max(2 * (dim - 1), 1)
+    phase = positions % period
+    return np.minimum(phase, period - phase)
+
+
+def gather_axis(call: Call, x: Value, axis: int, indices: Array) -> Value:
     """The elements at `indices` (one-dimensional) along an ONNX axis."""
     physical = x.axis(axis)
     shape = list(x.tensor.shape)

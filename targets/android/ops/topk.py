@@ -1,0 +1,62 @@
+"""TopK: TOPK_V2 finds the largest along the last axis, sorted, the first of equal elements first.
+
+1. largest    TOPK_V2; the axis is brought last
+2. smallest   the same of an order-reversing copy, which is undone on the values: `-x` for floats,
+              `-1 - x` for integers (it cannot overflow), NEG with zero point `-1 - z` in int8
+8-bit integers that stand for no real numbers go through int32. Indices are int32 in TFLite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgewise.targets.android.builder import INT32
+from edgewise.targets.android.call import NO_ACTIVATION, Call
+from edgewise.targets.android.layout import Value
+from edgewise.targets.android.model import INT64, Quantization, Tensor
+
+
+def lower_topk(call: Call) -> None:
+    builder = call.builder
+    x = call.operand(0)
+    axis = int(call.attribute("axis", -1)) % x.rank
+    count = int(call.known(1, "number of elements").reshape(()))
+    if count > x.shape[axis]:
+        raise call.refuse(
+            f"it asks for {count} of {x.shape[axis]} elements", "Ask for no more than there are."
+        )
+    x = builder.reorder(x, (*(a for a in x.perm if a != axis), axis))
+    largest = bool(call.attribute("largest", 1))
+    data = x.tensor
+    narrow = x.quantization is None and x.dtype.kind in "iu" and x.dtype.itemsize == 1
+    if narrow:
+        data = builder.add("CAST", [data], data.shape, INT32)
+    if not largest:
+        data = _reversed_order(call, data)
+    shape = (*data.shape[:-1], count)
+    found = Tensor(shape, data.dtype, data.quantization)
+    places = Tensor(shape, INT32)
+    inputs = [data, builder.ints(count)]
+    builder.graph.add("TOPK_V2", inputs, [found, places], builder.origin, None, {})
+    values = found if largest else _reversed_order(call, found)
+    if narrow:
+        values = builder.add("CAST", [values], shape, x.dtype)
+    call.finish(Value(values, x.perm))
+    if len(call.node.outputs) > 1:
+        call.finish(Value(builder.add("CAST", [places], shape, INT64), x.perm), 1)
+
+
+def _reversed_order(call: Call, data: Tensor) -> Tensor:
+    """Case 2; it is its own inverse."""
+    builder = call.builder
+    if data.quantization is not None:
+        old = data.quantization
+        zero = -1 - int(old.zero_point[0])
+        new = Quantization.per_tensor(old.scale[0], zero, old.dtype)
+        return builder.add("NEG", [data], data.shape, data.dtype, new)
+    if data.dtype.kind == "f":
+        return builder.add("NEG", [data], data.shape, data.dtype)
+    ones = builder.constant(np.array(-1, data.dtype))
+    return builder.add(
+        "SUB", [ones, data], data.shape, data.dtype, fusedActivationFunction=NO_ACTIVATION
+    )
