@@ -7,7 +7,7 @@ A node is replaced by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -41,10 +41,12 @@ def expand(
         The nodes that an expansion declined, with its reason; they stand as they were.
     """
     declined: dict[ir.Node, CannotExpand] = {}
+    final: set[ir.Node] = set()
     opset = int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1)))
     changed = True
     while changed:
         changed = False
+        shapes: dict[ir.Value, ir.Shape] = {}
         declined.clear()  # what is declined now may be taken once more shapes are known
         for node in list(model.graph.all_nodes()):
             if node.domain not in _STANDARD or not wanted(node):
@@ -60,14 +62,41 @@ def expand(
             except CannotExpand as reason:
                 declined[node] = reason
             else:
-                _replace(expansion, results)
+                shapes |= _replace(expansion, results)
                 changed = True
         if changed:
-            settle(model)
+            _settle(model, shapes)
     return declined
 
 
-def _replace(expansion: Expansion, results: Sequence[ir.Value | None]) -> None:
+def _settle(model: ir.Model, shapes: Mapping[ir.Value, ir.Shape]) -> None:
+    """Infer and fold until nothing more is known; `shapes` are used where inference finds none."""
+    settle(model)
+    left, before = _known_shapes(model), -1
+    while left and left != before:  # their numbers are folded now that they are inferred
+        settle(model)
+        left, before = _known_shapes(model), left
+    missing = [value for value in shapes if value.shape is None]
+    for value in missing:
+        value.shape = shapes[value]
+    if missing:
+        settle(model)
+
+
+def _known_shapes(model: ir.Model) -> int:
+    return sum(_is_known_shape(node) for node in model.graph.all_nodes())
+
+
+def _is_known_shape(node: ir.Node) -> bool:
+    if node.op_type != "Shape" or node.domain not in _STANDARD or node.inputs[0] is None:
+        return False
+    shape = node.inputs[0].shape
+    return shape is not None and shape.is_static()
+
+
+def _replace(expansion: Expansion, results: Sequence[ir.Value | None]) -> dict[ir.Value, ir.Shape]:
+    """Gives the shapes that the results had under the old node."""
+    shapes: dict[ir.Value, ir.Shape] = {}
     node = expansion.node
     graph = node.graph
     assert isinstance(graph, ir.Graph)
@@ -79,12 +108,14 @@ def _replace(expansion: Expansion, results: Sequence[ir.Value | None]) -> None:
             continue
         if old.is_graph_output() and (new.producer() is None or new.is_graph_output()):
             new = _copy(graph, node, new)
-        new.shape = new.shape if new.shape is not None else old.shape
+        if old.shape is not None:
+            shapes[new] = old.shape
         new.type = new.type if new.type is not None else old.type
         if old.is_graph_output():
             new.name, old.name = old.name, None
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    return shapes
 
 
 def _copy(graph: ir.Graph, before: ir.Node, value: ir.Value) -> ir.Value:
