@@ -11,7 +11,12 @@ import onnx_ir as ir
 
 from edgewise.graph import load, prepare
 from edgewise.targets.android.boundary import Ends
-from edgewise.targets.android.dynamic_batch import PROBED_BATCHES, batch_name, free_batch
+from edgewise.targets.android.dynamic_batch import (
+    PROBED_BATCHES,
+    batch_name,
+    check_batch,
+    free_batch,
+)
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.options import DYNAMIC, AndroidOptions
@@ -48,6 +53,7 @@ def assemble(
         first, second = (_at(model, b, options, preprocessing, check) for b in PROBED_BATCHES)
         lowered = free_batch(first.lowered, second.lowered, name)
         return replace(first, lowered=lowered)
+    check_batch(model, options.batch)
     return _at(model, options.batch, options, preprocessing, check)
 
 

@@ -32,6 +32,7 @@ from edgewise.targets.base import TensorSignature
 PROBED_BATCHES = (61, 67)
 
 _DEFAULT_NAME = "batch"
+_EXPORT_SYMBOLIC = "Export the model with one symbolic batch dimension for all inputs."
 _NEW_SHAPE = "newShape"  # option of RESHAPE that repeats its second input
 
 
@@ -40,6 +41,32 @@ def batch_name(model: ir.Model) -> str:
 
     Raises ModelError when no input has one, or when they have several.
     """
+    found = _symbolic_batches(model)
+    if len(found) == 1:
+        return found[0]
+    why = "no input of the model has a symbolic first dimension"
+    if found:
+        why = f"inputs begin with different symbolic dimensions: {', '.join(found)}"
+    raise ModelError("the batch cannot be dynamic", why=why, remedy=_EXPORT_SYMBOLIC)
+
+
+def check_batch(model: ir.Model, batch: int) -> None:
+    """Raises ModelError where a model cannot be built for a batch, its own being fixed."""
+    if batch == 1 or _symbolic_batches(model):
+        return
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    for value in inputs:
+        if value.shape is not None and len(value.shape) and value.shape[0] == batch:
+            return
+    shapes = ", ".join(f"'{value.name}' {value.shape}" for value in inputs)
+    raise ModelError(
+        f"the batch cannot be {batch}",
+        why=f"the model's own is fixed: {shapes}",
+        remedy=_EXPORT_SYMBOLIC,
+    )
+
+
+def _symbolic_batches(model: ir.Model) -> list[str]:
     names = []
     for value in model.graph.inputs:
         if value.name in model.graph.initializers or value.shape is None or not len(value.shape):
@@ -47,14 +74,7 @@ def batch_name(model: ir.Model) -> str:
         first = value.shape[0]
         if not isinstance(first, int):
             names.append(first.value or _DEFAULT_NAME)
-    found = list(dict.fromkeys(names))
-    if len(found) == 1:
-        return found[0]
-    why = "no input of the model has a symbolic first dimension"
-    if found:
-        why = f"inputs begin with different symbolic dimensions: {', '.join(found)}"
-    remedy = "Export the model with one symbolic batch dimension for all inputs."
-    raise ModelError("the batch cannot be dynamic", why=why, remedy=remedy)
+    return list(dict.fromkeys(names))
 
 
 def free_batch(first: Lowered, second: Lowered, name: str) -> Lowered:
