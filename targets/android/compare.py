@@ -17,7 +17,7 @@ from edgewise.targets.android.options import AndroidOptions
 from edgewise.targets.android.reader import UnreadableFile, read_file
 from edgewise.targets.android.replay import replay
 from edgewise.targets.base import Artifact, Feeds
-from edgewise.targets.validation.layers import LayerReport
+from edgewise.targets.layerwise import LayerReport
 
 
 def compare_layers(
@@ -52,6 +52,6 @@ def compare_layers(
         raise ModelError(
             "the artifact cannot be read", where=str(artifact.path), why=str(error)
         ) from error
-    cuts = cuts_of(lowered.stands_for, lowered.graph, file.main.graph)
+    cuts = cuts_of(lowered, file.main.graph)
     ends = {tensor.file_name: tensor for tensor in manifest.inputs}
     return replay(source, file.main.graph, cuts, ends, feeds, threads=threads)

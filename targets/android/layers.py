@@ -17,6 +17,7 @@ from edgewise.errors import ModelError
 from edgewise.graph import node_label
 from edgewise.targets.android.expectations import parameters_of
 from edgewise.targets.android.layout import Value
+from edgewise.targets.android.lower import Lowered
 from edgewise.targets.android.model import Array, Graph, Operator, Tensor
 
 
@@ -24,17 +25,21 @@ from edgewise.targets.android.model import Array, Graph, Operator, Tensor
 class Cut:
     """A tensor of the QDQ model that a tensor of the file stands for.
 
-    `shift` is added to the model's integers (uint8 there, int8 here); file axis k is axis `perm[k]`.
+    `shift` is added to the model's integers (uint8 there, int8 here). Axis k in the file is axis
+    `perm[k]` of the model; along the last one, element k is element `columns[k]` if that is given.
     """
 
     name: str
     node: str
     perm: tuple[int, ...]
     shift: int
+    columns: Array | None = None
 
     def of(self, reference: Mapping[str, Array], tensor: Tensor) -> Array:
         """The reference's values as the file's tensor holds them."""
         array = np.transpose(reference[self.name], self.perm)
+        if self.columns is not None:
+            array = array[..., self.columns]
         if self.shift:
             array = array.astype(np.int16) + self.shift
         return np.ascontiguousarray(array, dtype=tensor.dtype).reshape(tensor.shape)
@@ -49,23 +54,20 @@ class Layer:
     cuts: tuple[Cut, ...]
 
 
-def cuts_of(
-    stands_for: Mapping[ir.Value, Value], written: Graph, file: Graph
-) -> dict[Tensor, tuple[Cut, ...]]:
+def cuts_of(lowered: Lowered, file: Graph) -> dict[Tensor, tuple[Cut, ...]]:
     """The cuts at each tensor of the file.
 
     Args:
-        stands_for: quantized values of the QDQ model, and what takes their place.
-        written: the graph that the writer made the file from, with its final names.
+        lowered: the QDQ model, lowered as it was for the file, its tensors with their final names.
         file: the graph of the file.
 
     Raises:
         ModelError: the file lacks one of the tensors, or holds another one under its name.
     """
-    kept = set(written.tensors())
+    kept = set(lowered.graph.tensors())
     by_name = {tensor.name: tensor for tensor in file.tensors()}
     found: dict[Tensor, tuple[Cut, ...]] = {}
-    for source, value in stands_for.items():
+    for source, value in lowered.stands_for.items():
         if value.tensor not in kept:
             continue
         tensor = by_name.get(value.tensor.name)
@@ -74,18 +76,24 @@ def cuts_of(
                 "the artifact was not emitted from this model",
                 why=f"its tensor '{value.tensor.name}' is missing or has another shape",
             )
-        found[tensor] = (*found.get(tensor, ()), _cut(source, value))
+        found[tensor] = (*found.get(tensor, ()), _cut(source, value, lowered.column_orders))
     return found
 
 
-def _cut(source: ir.Value, value: Value) -> Cut:
+def _cut(source: ir.Value, value: Value, orders: Mapping[Tensor, Array]) -> Cut:
     parameters = parameters_of(source)
     unsigned = parameters is not None and parameters.zero_point.dtype == np.uint8
     producer = source.producer()
     computed = None if producer is None or producer.inputs[0] is None else producer.inputs[0]
     node = None if computed is None else computed.producer()
     label = (source.name or "") if node is None else node_label(node)
-    return Cut(source.name or "", label, value.perm, -128 if unsigned else 0)
+    return Cut(
+        name=source.name or "",
+        node=label,
+        perm=value.perm,
+        shift=-128 if unsigned else 0,
+        columns=orders.get(value.tensor),
+    )
 
 
 def layers_of(graph: Graph, cuts: Mapping[Tensor, tuple[Cut, ...]]) -> list[Layer]:

@@ -16,7 +16,7 @@ from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.boundary import Ends, add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
-from edgewise.targets.android.model import INT8, INT16, Graph, Tensor
+from edgewise.targets.android.model import INT8, INT16, Array, Graph, Tensor
 from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
 from edgewise.targets.android.shifts import merge_shifts
@@ -38,6 +38,10 @@ class Lowered:
     outputs: tuple[TensorSignature, ...]
     findings: tuple[Finding, ...]
     refusals: tuple[UnsupportedOperator, ...]
+    #: quantized ONNX values, and what takes their place
+    stands_for: Mapping[ir.Value, Value]
+    #: see `Context.column_orders`
+    column_orders: Mapping[Tensor, Array]
 
 
 def lower(
@@ -79,6 +83,8 @@ def lower(
         tuple(outputs),
         tuple(context.findings),
         tuple(refusals),
+        {value: context.values[value] for value in plan.parameters if value in context.values},
+        context.column_orders,
     )
 
 
@@ -97,6 +103,7 @@ def _lower_node(context: Context, node: ir.Node) -> None:
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
         raise Call(context, node, False).refuse(*_why_unknown(context, node))
+    _check_sizes(context, node)
     stored = _stored_dtype(plan, node)
     obstacle = _int8_obstacle(context, node, lowering, stored)
     if obstacle is not None and plan.realised and _computes_on_floats(plan, node):
@@ -110,6 +117,16 @@ def _lower_node(context: Context, node: ir.Node) -> None:
             )
         )
     lowering.lower(Call(context, node, obstacle is None, stored or INT8))
+
+
+def _check_sizes(context: Context, node: ir.Node) -> None:
+    """Raises UnsupportedOperator for a tensor without elements, which no kernel expects."""
+    computed = [v for v in node.inputs if v is not None and context.plan.constant(v) is None]
+    for value in (*computed, *node.outputs):
+        if value.shape is not None and 0 in value.shape:
+            raise Call(context, node, False).refuse(
+                f"its tensor '{value.name}' has no elements", "Leave that part out of the model."
+            )
 
 
 def _why_unknown(context: Context, node: ir.Node) -> tuple[str, str]:

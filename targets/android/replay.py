@@ -24,7 +24,7 @@ from edgewise.targets.android.model import Array, Graph, Operator, Tensor
 from edgewise.targets.android.runtime import load
 from edgewise.targets.android.tolerances import tolerance_of
 from edgewise.targets.base import Feeds, TensorSignature, to_file
-from edgewise.targets.validation.layers import LayerDifference, LayerReport
+from edgewise.targets.layerwise import LayerDifference, LayerReport
 
 _BINS = 1 << 16
 #: operators with graphs of their own, which a replay cannot cut out

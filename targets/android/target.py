@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from edgewise.findings import Finding
 from edgewise.graph import activation_dtypes
 from edgewise.targets.android import runtime
 from edgewise.targets.android.assembly import assemble
+from edgewise.targets.android.compare import compare_layers
+from edgewise.targets.android.expectations import expectations
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
@@ -22,9 +25,11 @@ from edgewise.targets.android.remarks import findings_of
 from edgewise.targets.android.scheme import SCHEMES
 from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
-from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.android.verify_file import verify_file
+from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest, TensorSignature
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import artifact_of, check_precision, scheme_of
+from edgewise.targets.layerwise import LayerReport
 
 
 class AndroidTarget:
@@ -74,8 +79,10 @@ class AndroidTarget:
         assembled = assemble(model, chosen, options.preprocessing, check)
         lowered = assembled.lowered
         verify(lowered.graph)
+        expected = expectations(assembled.legal, lowered.stands_for, lowered.graph)
         options = replace(options, preprocessing=assembled.preprocessing)
         content = _content(lowered, options)
+        verify_file(content, expected)
         _try_in_runtime(content)
         manifest = Manifest(
             name=options.name,
@@ -99,6 +106,18 @@ class AndroidTarget:
     ) -> LiteRtSession:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
         return LiteRtSession(artifact_of(self.name, artifact), device, threads)
+
+    def compare_layers(
+        self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1
+    ) -> LayerReport:
+        """Each layer of the file, fed with what the QDQ model has there.
+
+        Raises:
+            UsageError: the artifact's options leave nothing to compare layer by layer.
+            ModelError: the file cannot be read, or was not emitted from this model.
+        """
+        scheme = self.scheme(artifact.manifest.precision)
+        return compare_layers(model, artifact, scheme, feeds, threads=threads)
 
 
 def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:

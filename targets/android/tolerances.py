@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgewise.targets.android.model import Operator
-from edgewise.targets.validation.layers import LAYER_LSB
+from edgewise.targets.layerwise import LAYER_LSB
 
 _BY_KIND: dict[str, tuple[float, str]] = {}
 

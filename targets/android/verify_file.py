@@ -1,7 +1,7 @@
 """Checks of the finished FlatBuffer: the last look before a file is written.
 
-`verify` proves the graph in memory; this proves the bytes, parsed back with the runtime's schema and
-without the writer. The runtime loads most wrong files in silence, so each of these is checked:
+`verify` proves the graph in memory; this proves the bytes, parsed back with the runtime's schema
+and without the writer. The runtime loads most wrong files in silence, so this is checked:
   1. schema version 3, buffer 0 empty, data of constants aligned to 16 bytes
   2. operator codes that old and new readers understand alike, in a version that knows the dtypes
   3. names given and unique

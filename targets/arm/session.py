@@ -11,8 +11,9 @@ import onnxruntime as ort
 
 from edgewise.errors import DeviceError, ModelError, UsageError
 from edgewise.findings import Finding
-from edgewise.targets.arm.host import HostCpu, host_findings, read_host_cpu
+from edgewise.targets.arm.host import host_findings
 from edgewise.targets.base import Array, Feeds, Manifest, to_file
+from edgewise.targets.host_cpu import HostCpu, read_host_cpu
 
 #: what an application should set, and what is set here; stands in the manifest
 SESSION_OPTIONS: Mapping[str, Any] = {

@@ -2,16 +2,20 @@
 
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
+from edgewise.targets.validation.comparison import EquivalenceLimit
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
+from edgewise.targets.validation.layers import compare_layers
 from edgewise.targets.validation.metrics import METRICS, Metric, get_metric
 from edgewise.targets.validation.results import (
     Accuracy,
     BudgetResult,
     Equivalence,
     Latency,
+    Layers,
+    NoiseFloor,
     TargetResult,
 )
-from edgewise.targets.validation.validate import EquivalenceLimit, validate
+from edgewise.targets.validation.validate import validate
 
 __all__ = [
     "METRICS",
@@ -23,9 +27,12 @@ __all__ = [
     "EquivalenceLimit",
     "Latency",
     "LatencyPlan",
+    "Layers",
     "Metric",
+    "NoiseFloor",
     "TargetResult",
     "check_budget",
+    "compare_layers",
     "get_metric",
     "measure_latency",
     "validate",

@@ -1,8 +1,18 @@
 """The artifact against the ONNX model that it was emitted from.
 
 Differences are counted in LSB: steps of the scale with which the QDQ model quantizes the output. A
-faithful artifact of a trained model stays within 2 LSB, one for the rounding of the last layer and
-one that earlier layers hand on, and gives the same argmax on 99.5 % of the rows.
+faithful artifact of a shallow model stays within 2 LSB, one for the rounding of the last layer and
+one that earlier layers hand on, and gives the same argmax on 99.5 % of the rows. Deep models
+amplify single roundings, so the limits follow the noise floor where that is higher: what ONNX
+Runtime differs from itself on the same inputs, fused against unfused. Fused kernels are one
+faithful way to round the arithmetic of the QDQ model and the artifact's are another; neither is
+nearer to the truth, and their largest differences over a sample scatter, hence a factor of two:
+
+    limit of LSB            = max(2, 2 * floor)
+    limit of disagreement   = max(0.5 %, 2 * disagreement of the floor)
+
+The floor tells noise from error only in distribution; that every single layer is right is told by
+`layers`.
 """
 
 from __future__ import annotations
@@ -16,10 +26,12 @@ from edgewise.findings import Finding
 from edgewise.graph import quantization_of
 from edgewise.graph.quantized import DEQUANTIZE
 from edgewise.targets.validation.agreement import Agreement, Floats, Outputs, paired
-from edgewise.targets.validation.results import Equivalence
+from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
 
 GATE_MAX_LSB = 2.0
 GATE_ARGMAX_AGREEMENT = 0.995
+#: how much further than the noise floor an artifact may be
+FLOOR_FACTOR = 2.0
 
 #: an 8-bit output cannot differ by more; larger differences share the last bin
 _BINS = 1 << 16
@@ -73,7 +85,7 @@ class EquivalenceMeter:
         bins = np.minimum(whole, _BINS - 1).astype(np.int64).reshape(-1)
         self._histogram += np.bincount(bins, minlength=_BINS)
 
-    def result(self) -> Equivalence:
+    def result(self, floor: NoiseFloor | None = None, layers: Layers | None = None) -> Equivalence:
         """`p99_lsb` is the smallest whole number of LSB that 99 % of the elements stay within."""
         agreement = self._agreement
         reason = agreement.not_finite_reason
@@ -90,6 +102,15 @@ class EquivalenceMeter:
             identical=agreement.identical,
             samples=agreement.samples,
             reason=f"no LSB for {', '.join(in_float)}: computed in float" if in_float else None,
+            floor=floor,
+            layers=layers,
+        )
+
+    def floor(self) -> NoiseFloor:
+        """The figures as a noise floor, when both sides were the reference."""
+        found = self.result()
+        return NoiseFloor(
+            found.max_lsb, found.p99_lsb, found.argmax_agreement, found.samples, found.reason
         )
 
     def _percentile(self, share: float) -> float:
@@ -102,16 +123,27 @@ def not_measured(reason: str, samples: int = 0) -> Equivalence:
     return Equivalence(None, None, None, None, None, False, samples, reason)
 
 
+def limits(floor: NoiseFloor | None) -> tuple[float, float]:
+    """The most LSB, and the least agreement of the argmax, that the gate lets pass."""
+    lsb, agreement = GATE_MAX_LSB, GATE_ARGMAX_AGREEMENT
+    if floor is not None and floor.max_lsb is not None:
+        lsb = max(lsb, FLOOR_FACTOR * floor.max_lsb)
+    if floor is not None and floor.argmax_agreement is not None:
+        agreement = min(agreement, 1.0 - FLOOR_FACTOR * (1.0 - floor.argmax_agreement))
+    return lsb, agreement
+
+
 def equivalence_findings(result: Equivalence) -> list[Finding]:
     """A warning where the artifact is not the model it was made from, by the gate above."""
     if result.max_lsb is None and result.argmax_agreement is None and result.samples:
         return [Finding("validation/not-equal", "error", result.reason or "no figures")]
+    most, least = limits(result.floor)
     misses = []
-    if result.max_lsb is not None and result.max_lsb > GATE_MAX_LSB:
-        misses.append(f"outputs differ by up to {result.max_lsb:.3g} LSB (limit {GATE_MAX_LSB:g})")
+    if result.max_lsb is not None and result.max_lsb > most:
+        misses.append(f"outputs differ by up to {result.max_lsb:.3g} LSB (limit {most:.3g})")
     agreement = result.argmax_agreement
-    if agreement is not None and agreement < GATE_ARGMAX_AGREEMENT:
-        misses.append(f"the argmax is equal on {agreement:.2%} (limit {GATE_ARGMAX_AGREEMENT:.1%})")
+    if agreement is not None and agreement < least:
+        misses.append(f"the argmax is equal on {agreement:.2%} (limit {least:.2%})")
     if not misses:
         return []
     return [
@@ -119,8 +151,19 @@ def equivalence_findings(result: Equivalence) -> list[Finding]:
             "validation/not-equal",
             "warning",
             f"over {result.samples} examples, {' and '.join(misses)} against the ONNX model that "
-            "the artifact was emitted from",
+            f"the artifact was emitted from{_explanation(result)}",
             remedy="Judge the artifact by its accuracy: deep networks amplify single roundings, "
             "those with random weights most of all.",
         )
     ]
+
+
+def _explanation(result: Equivalence) -> str:
+    """What is known of the cause: the noise floor, and the layers."""
+    parts = []
+    floor, layers = result.floor, result.layers
+    if floor is not None and floor.max_lsb is not None:
+        parts.append(f"ONNX Runtime differs from itself by {floor.max_lsb:.3g} LSB")
+    if layers is not None and layers.max_lsb is not None and not layers.beyond:
+        parts.append("every single layer is within its limit")
+    return f"; {', and '.join(parts)}" if parts else ""

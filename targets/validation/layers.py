@@ -1,77 +1,96 @@
-"""The artifact against its QDQ model layer by layer, before differences accumulate with depth.
+"""Layer by layer, whatever the target: the comparison, and what it says in a report.
 
-Every layer of the artifact is fed what the QDQ model feeds it, the very integers, so that a layer's
-difference is its own: the rounding of its kernel. Outputs of a deep network say little about that,
-because each layer amplifies what the ones before it hand on.
+Outputs of deep networks amplify single roundings, those of layers cannot: a layer that is fed the
+QDQ model's own integers and stays within its tolerance is the QDQ model's layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
+import edgewise.targets
+from edgewise.errors import UsageError
+from edgewise.findings import Finding
+from edgewise.graph import is_quantized_model, load
 from edgewise.targets.base import Artifact, Feeds
+from edgewise.targets.layerwise import LayerDifference, LayerReport, LayerwiseTarget
+from edgewise.targets.manifest import load_artifact
+from edgewise.targets.validation.results import Layers
 
-#: what a faithful kernel stays within: one rounding at a tie or in another precision
-LAYER_LSB = 1.0
+#: layers that are named one by one in findings
+_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class LayerDifference:
-    """One layer over all samples. Differences are in steps (LSB) of the output's scale.
+def compare_layers(
+    model: ir.Model | str | Path,
+    artifact: Artifact | str | Path,
+    feeds: Iterable[Feeds],
+    *,
+    threads: int = 1,
+) -> LayerReport:
+    """Feed each layer of the artifact with what the QDQ model has there, and compare.
 
-    A float output has no scale: its step is 1/255 of the range that the reference gives.
+    Args:
+        model: the QDQ model that the artifact was emitted from.
+        feeds: inputs of that model.
+
+    Raises:
+        UsageError: the model is not quantized, the target cannot take artifacts apart, or the
+            artifact's options forbid it.
+        ModelError: model or artifact cannot be read or run, or do not belong together.
     """
-
-    node: str  # the ONNX node that computes the tensor
-    tensor: str  # the tensor of the QDQ model
-    operators: tuple[str, ...]  # what the artifact computes it with
-    elements: int
-    max_lsb: float
-    p99_lsb: float
-    different: float  # share of the elements that are not equal, 0..1
-    #: what the artifact's kernels may differ by, and why where it is more than one step
-    tolerance: float = LAYER_LSB
-    reason: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.max_lsb <= self.tolerance
+    known = artifact if isinstance(artifact, Artifact) else load_artifact(artifact)
+    reference = load(model)
+    target = edgewise.targets.get(known.target)
+    if not isinstance(target, LayerwiseTarget):
+        raise UsageError(f"artifacts of the {known.target} target cannot be compared by layers")
+    if not is_quantized_model(reference):
+        raise UsageError("layers are compared in the integers of a QDQ model, and there are none")
+    return target.compare_layers(reference, known, feeds, threads=threads)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerReport:
-    """All layers in the order of execution, over `samples` inputs.
+def summary(report: LayerReport) -> Layers:
+    """The figures of a report: over all layers, and of the one furthest off its tolerance."""
+    worst = report.worst
+    if worst is None or not report.samples:
+        return Layers.not_measured("no layer of the artifact could be compared")
+    return Layers(
+        max_lsb=max(layer.max_lsb for layer in report.layers),
+        p99_lsb=max(layer.p99_lsb for layer in report.layers),
+        different=float(
+            np.average(
+                [layer.different for layer in report.layers],
+                weights=[max(layer.elements, 1) for layer in report.layers],
+            )
+        ),
+        beyond=len(report.beyond),
+        worst=worst.node,
+        layers=len(report.layers),
+        samples=report.samples,
+    )
 
-    `skipped` names tensors of the QDQ model that the artifact holds but that could not be compared.
-    """
 
-    layers: tuple[LayerDifference, ...]
-    samples: int
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def worst(self) -> LayerDifference | None:
-        """The layer that is furthest above (or least below) its tolerance."""
-        return max(self.layers, key=lambda layer: layer.max_lsb - layer.tolerance, default=None)
-
-    @property
-    def beyond(self) -> tuple[LayerDifference, ...]:
-        """The layers that differ by more than their tolerance."""
-        return tuple(layer for layer in self.layers if not layer.ok)
+def layer_findings(report: LayerReport) -> list[Finding]:
+    """A warning per layer that is not the QDQ model's, the worst first."""
+    beyond = sorted(report.beyond, key=lambda layer: layer.tolerance - layer.max_lsb)
+    found = [_finding(layer) for layer in beyond[:_NAMED]]
+    if len(beyond) > _NAMED:
+        text = f"{len(beyond) - _NAMED} more layers differ by more than their limit"
+        found.append(Finding("validation/layer-not-equal", "warning", text))
+    return found
 
 
-@runtime_checkable
-class LayerwiseTarget(Protocol):
-    """A target whose artifacts can be taken apart into layers."""
-
-    def compare_layers(
-        self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1
-    ) -> LayerReport:
-        """Feed each layer of the artifact with the QDQ model's own values.
-
-        Raises ModelError when the artifact was not emitted from this model.
-        """
+def _finding(layer: LayerDifference) -> Finding:
+    operators = " + ".join(layer.operators)
+    return Finding(
+        "validation/layer-not-equal",
+        "warning",
+        f"fed with the QDQ model's own integers, {operators} differs from it by up to "
+        f"{layer.max_lsb:.3g} LSB (limit {layer.tolerance:g}), on {layer.different:.2%}",
+        layer.node,
+        "Please report this with the model; exclude the node from quantization meanwhile.",
+    )

@@ -12,6 +12,41 @@ from edgewise.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """ONNX Runtime against itself on the QDQ model, fused against unfused: how far two faithful
+    ways to round the same arithmetic are apart in its outputs. None where there is no figure."""
+
+    max_lsb: float | None
+    p99_lsb: float | None
+    argmax_agreement: float | None
+    samples: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The artifact layer by layer, each fed with the QDQ model's own integers.
+
+    `max_lsb` and `p99_lsb` are the largest of any layer, `different` the share of all elements that
+    are not equal (0..1). `beyond` counts the layers above their limit, and `worst` names the node
+    that is furthest above its limit, or least below it.
+    """
+
+    max_lsb: float | None
+    p99_lsb: float | None
+    different: float | None
+    beyond: int
+    worst: str | None
+    layers: int
+    samples: int
+    reason: str | None = None
+
+    @classmethod
+    def not_measured(cls, reason: str) -> Layers:
+        return cls(None, None, None, 0, None, 0, 0, reason)
+
+
+@dataclass(frozen=True, slots=True)
 class Equivalence:
     """The artifact against the ONNX model it was emitted from, over `samples` inputs.
 
@@ -19,6 +54,7 @@ class Equivalence:
     `argmax_agreement` is a share in 0..1 over the last axis of the first output (None for maps such
     as (1, 85, 22, 22)); `sqnr_db` is
     10 log10(signal power / error power), None when the outputs are identical (see `identical`).
+    `floor` is what the outputs are judged by, `layers` what the layers are; None for float models.
     """
 
     max_lsb: float | None
@@ -29,6 +65,8 @@ class Equivalence:
     identical: bool
     samples: int
     reason: str | None = None
+    floor: NoiseFloor | None = None
+    layers: Layers | None = None
 
 
 @dataclass(frozen=True, slots=True)

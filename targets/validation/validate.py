@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,30 +16,31 @@ import edgewise.targets
 from edgewise.data.source import Array, DataSource, Sample
 from edgewise.errors import UsageError
 from edgewise.findings import Finding
-from edgewise.graph import OrtSession, load
+from edgewise.graph import is_quantized_model, load
 from edgewise.progress import SILENT, Progress
 from edgewise.targets.base import Artifact, Manifest, Session
+from edgewise.targets.layerwise import LayerwiseTarget
 from edgewise.targets.manifest import load_artifact
 from edgewise.targets.validation import accuracy as accuracies
 from edgewise.targets.validation import equivalence as equivalences
+from edgewise.targets.validation import layers as layerwise
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
+from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.metrics import Metric
-from edgewise.targets.validation.results import Accuracy, Equivalence, Latency, TargetResult
+from edgewise.targets.validation.results import (
+    Accuracy,
+    Equivalence,
+    Latency,
+    Layers,
+    TargetResult,
+)
 
 _NO_BUDGET = Budget()
 NO_EVALUATION_DATA = "no evaluation data"
-
-
-@dataclass(frozen=True, slots=True)
-class EquivalenceLimit:
-    """The reference runs unfused and slowly: stop comparing after so many examples, or so much
-    time in the reference, but not before `at_least`."""
-
-    samples: int = 2000
-    seconds: float = 20.0
-    at_least: int = 16
+#: examples that every layer is replayed on
+_LAYER_SAMPLES = 2
 
 
 @runtime_checkable
@@ -114,10 +115,12 @@ def validate(
             _check_direction(budget, baseline.metric)
         session = stack.enter_context(closing(target.open(known, device, threads=threads)))
         walk = _walk(
+            known,
             session,
             load(reference),
             data,
             baseline if source is not None else None,
+            threads,
             reference_threads,
             equivalence_limit or EquivalenceLimit(),
             progress,
@@ -143,10 +146,12 @@ def _check_direction(budget: Budget, metric: Metric | None) -> None:
 
 
 def _walk(
+    known: Artifact,
     session: Session,
     reference: ir.Model,
     source: DataSource | None,
     baseline: Baseline | None,
+    threads: int,
     reference_threads: int,
     limit: EquivalenceLimit,
     progress: Progress,
@@ -160,43 +165,37 @@ def _walk(
             accuracies.not_measured(NO_EVALUATION_DATA),
             remarks,
         )
-    comparison = _Comparison(reference, reference_threads, limit)
+    comparison = Comparison(reference, reference_threads, limit)
     meter = None if baseline is None else accuracies.AccuracyMeter(baseline)
     for sample in _enough(progress.track(source, label, len(source)), comparison, meter):
         outputs = session.run(sample.feeds)
         comparison.observe(sample, outputs)
         if meter is not None:
             meter.observe(sample, outputs)
-    equivalence = comparison.meter.result()
+    layers, layer_findings = _layers(known, reference, source, threads)
+    equivalence = comparison.result(layers)
     accuracy = accuracies.not_measured(NO_EVALUATION_DATA) if meter is None else meter.result()
-    findings = (*remarks, *equivalences.equivalence_findings(equivalence))
+    findings = (*remarks, *layer_findings, *equivalences.equivalence_findings(equivalence))
     return _Walk(equivalence, accuracy, findings)
 
 
-class _Comparison:
-    """The reference, run beside the artifact until the limit is reached."""
-
-    def __init__(self, reference: ir.Model, threads: int, limit: EquivalenceLimit) -> None:
-        self.meter = equivalences.EquivalenceMeter(equivalences.output_scales(reference))
-        self._session = OrtSession(reference, threads=threads, optimize="none")
-        self._limit = limit
-        self._seconds = 0.0
-
-    @property
-    def done(self) -> bool:
-        count, limit = self.meter.samples, self._limit
-        return count >= limit.samples or (count >= limit.at_least and self._seconds > limit.seconds)
-
-    def observe(self, sample: Sample, outputs: dict[str, Array]) -> None:
-        if not self.done:
-            began = time.monotonic()
-            expected = self._session.run(sample.feeds)
-            self._seconds += time.monotonic() - began
-            self.meter.observe(expected, outputs, sample.name)
+def _layers(
+    artifact: Artifact, reference: ir.Model, source: DataSource, threads: int
+) -> tuple[Layers | None, list[Finding]]:
+    """The layers of the artifact on the first examples, where its target can take it apart."""
+    target = edgewise.targets.get(artifact.target)
+    if not isinstance(target, LayerwiseTarget) or not is_quantized_model(reference):
+        return None, []
+    feeds = [sample.feeds for sample in islice(source, _LAYER_SAMPLES)]
+    try:
+        report = target.compare_layers(reference, artifact, feeds, threads=threads)
+    except UsageError as error:
+        return Layers.not_measured(error.what), []
+    return layerwise.summary(report), layerwise.layer_findings(report)
 
 
 def _enough(
-    samples: Iterable[Sample], comparison: _Comparison, meter: accuracies.AccuracyMeter | None
+    samples: Iterable[Sample], comparison: Comparison, meter: accuracies.AccuracyMeter | None
 ) -> Iterator[Sample]:
     """All samples where accuracy is measured, else as many as the comparison wants."""
     for sample in samples:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewise.targets.arm.host import HostCpu, host_findings, read_host_cpu
+from edgewise.targets.arm.host import host_findings
+from edgewise.targets.host_cpu import HostCpu, read_host_cpu
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
 

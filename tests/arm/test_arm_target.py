@@ -16,9 +16,9 @@ from edgewise.graph import OrtSession, load
 from edgewise.targets import EmitOptions
 from edgewise.targets.arm import TARGET
 from edgewise.targets.arm.fusion import optimize_as_on_arm
-from edgewise.targets.arm.host import HostCpu
 from edgewise.targets.arm.session import ArmSession
 from edgewise.targets.base import Session, Target
+from edgewise.targets.host_cpu import HostCpu
 
 Cnn = tuple[Path, Path]
 

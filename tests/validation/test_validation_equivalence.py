@@ -15,10 +15,11 @@ from edgewise.graph import load
 from edgewise.targets.validation.equivalence import (
     EquivalenceMeter,
     equivalence_findings,
+    limits,
     not_measured,
     output_scales,
 )
-from edgewise.targets.validation.results import Equivalence
+from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
 
 SCALE = float(np.float32(0.0471))
 
@@ -136,6 +137,36 @@ def test_gate(off: int, misses: list[str]) -> None:
     assert len(findings) == bool(misses)
     assert all(text in findings[0].message for text in misses)
     assert all(finding.severity == "warning" for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("floor", "expected"),
+    [
+        (None, (2.0, 0.995)),
+        (NoiseFloor(None, None, None, 0, "saturates"), (2.0, 0.995)),
+        (NoiseFloor(0.0, 0.0, 1.0, 9), (2.0, 0.995)),
+        (NoiseFloor(3.0, 2.0, 0.99, 9), (6.0, 0.98)),
+        (NoiseFloor(1.0, 0.0, None, 9), (2.0, 0.995)),
+    ],
+)
+def test_limits_follow_the_noise_floor(
+    floor: NoiseFloor | None, expected: tuple[float, float]
+) -> None:
+    assert limits(floor) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("off", "misses"), [(6, False), (7, True)])
+def test_gate_on_a_floor_of_three(off: int, misses: bool) -> None:
+    meter = EquivalenceMeter({"y": SCALE})
+    meter.observe({"y": dequantized([[0, 50]])}, {"y": dequantized([[off, 50]])})
+    layers = Layers(1.0, 0.0, 0.001, 0, "conv", 12, 2)
+    findings = equivalence_findings(meter.result(NoiseFloor(3.0, 1.0, 1.0, 1), layers))
+    assert bool(findings) == misses
+    if misses:
+        assert "7 LSB (limit 6)" in findings[0].message
+        assert "ONNX Runtime differs from itself by 3 LSB, and every single layer is within" in (
+            findings[0].message
+        )
 
 
 def test_scale_is_read_from_the_model(classifier: tuple[Path, Path]) -> None:

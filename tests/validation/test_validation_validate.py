@@ -114,7 +114,7 @@ def test_limit_ends_equivalence_not_accuracy(artifacts: Any, models: Any, vector
 def test_session_remarks_become_findings(
     artifacts: Any, models: Any, vectors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgewise.targets.arm.host import HostCpu
+    from edgewise.targets.host_cpu import HostCpu
 
     monkeypatch.setattr(
         "edgewise.targets.arm.session.read_host_cpu", lambda: HostCpu("x86_64", frozenset())

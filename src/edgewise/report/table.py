@@ -50,7 +50,7 @@ def print_results(
     console.print(_table(results, metric, notes, narrow=console.width < _NARROW))
     for number, note in enumerate(notes, start=1):
         console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
-    for line in wording.where_measured(results):
+    for line in (*wording.how_faithful(results), *wording.where_measured(results)):
         console.print(line, style="dim", soft_wrap=True)
     for line in wording.missed_budgets(results):
         console.print(f"budget missed: {line}", style="bold red", soft_wrap=True)

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgewise.findings import Finding
-from edgewise.targets.validation import Accuracy, BudgetResult, Equivalence, Latency, TargetResult
+from edgewise.targets.validation import (
+    Accuracy,
+    BudgetResult,
+    Equivalence,
+    Latency,
+    Layers,
+    NoiseFloor,
+    TargetResult,
+)
 
 #: metrics that are shares of examples: their drop is told in points of 0.01
 _SHARES = ("top1", "top5", "map", "map50")
@@ -75,6 +83,32 @@ def equivalence(equivalence: Equivalence) -> Cell:
     if equivalence.sqnr_db is not None:
         return Cell(f"{equivalence.sqnr_db:.0f} dB SQNR", detail)
     return Cell("not measured", reason=equivalence.reason)
+
+
+def how_faithful(targets: Mapping[str, TargetResult]) -> list[str]:
+    """`android: 65 layers within 1 LSB of the QDQ model, ...`: beside the outputs, what the layers
+    say, and how far ONNX Runtime is from itself, fused against unfused."""
+    lines = []
+    for name, result in targets.items():
+        parts = [_layers(result.equivalence.layers), _floor(result.equivalence.floor)]
+        if told := [part for part in parts if part]:
+            lines.append(f"{name}: {'; '.join(told)}")
+    return lines
+
+
+def _layers(layers: Layers | None) -> str:
+    if layers is None or layers.max_lsb is None:
+        return ""
+    whole = f"{layers.layers} layers within {layers.max_lsb:.3g} LSB of the QDQ model"
+    return f"{whole}, {layers.beyond} above their limit" if layers.beyond else whole
+
+
+def _floor(floor: NoiseFloor | None) -> str:
+    if floor is None or floor.max_lsb is None:
+        return ""
+    agreement = floor.argmax_agreement
+    detail = "" if agreement is None else f", argmax {_percent(agreement)}"
+    return f"ONNX Runtime differs from itself by {floor.max_lsb:.3g} LSB{detail}"
 
 
 def budget(result: TargetResult) -> Cell:

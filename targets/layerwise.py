@@ -1,0 +1,77 @@
+"""The artifact against its QDQ model layer by layer, before differences accumulate with depth.
+
+Every layer of the artifact is fed what the QDQ model feeds it, the very integers, so that a layer's
+difference is its own: the rounding of its kernel. Outputs of a deep network say little about that,
+because each layer amplifies what the ones before it hand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import onnx_ir as ir
+
+from edgewise.targets.base import Artifact, Feeds
+
+#: what a faithful kernel stays within: one rounding at a tie or in another precision
+LAYER_LSB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDifference:
+    """One layer over all samples. Differences are in steps (LSB) of the output's scale.
+
+    A float output has no scale: its step is 1/255 of the range that the reference gives.
+    """
+
+    node: str  # the ONNX node that computes the tensor
+    tensor: str  # the tensor of the QDQ model
+    operators: tuple[str, ...]  # what the artifact computes it with
+    elements: int
+    max_lsb: float
+    p99_lsb: float
+    different: float  # share of the elements that are not equal, 0..1
+    #: what the artifact's kernels may differ by, and why where it is more than one step
+    tolerance: float = LAYER_LSB
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.max_lsb <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """All layers in the order of execution, over `samples` inputs.
+
+    `skipped` names tensors of the QDQ model that the artifact holds but that could not be compared.
+    """
+
+    layers: tuple[LayerDifference, ...]
+    samples: int
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> LayerDifference | None:
+        """The layer that is furthest above (or least below) its tolerance."""
+        return max(self.layers, key=lambda layer: layer.max_lsb - layer.tolerance, default=None)
+
+    @property
+    def beyond(self) -> tuple[LayerDifference, ...]:
+        """The layers that differ by more than their tolerance."""
+        return tuple(layer for layer in self.layers if not layer.ok)
+
+
+@runtime_checkable
+class LayerwiseTarget(Protocol):
+    """A target whose artifacts can be taken apart into layers."""
+
+    def compare_layers(
+        self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1
+    ) -> LayerReport:
+        """Feed each layer of the artifact with the QDQ model's own values.
+
+        Raises ModelError when the artifact was not emitted from this model.
+        """
