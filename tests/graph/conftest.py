@@ -45,7 +45,9 @@ class Expanded:
             assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
             assert np.isfinite(found[np.isfinite(wanted)]).all()
             same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
-            gap = np.where(same, 0.0, np.abs(found.astype(np.float64) - wanted))
+            gap = np.zeros(found.shape)
+            np.subtract(found, wanted, out=gap, where=~same)
+            gap = np.abs(gap)
             worst = max(worst, float((gap / np.maximum(np.abs(wanted), 1.0)).max(initial=0.0)))
         return worst
 
