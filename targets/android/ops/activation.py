@@ -222,19 +222,25 @@ def _elu(call: Call, x: Value, alpha: float, gamma: float) -> Value:
 
 
 def lower_softplus(call: Call) -> None:
-    call.finish(_softplus(call, call.operand(0)))
-
-
-def _softplus(call: Call, x: Value) -> Value:
     """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    x = call.operand(0)
     fall = chain(call, x, ["ABS", "NEG", "EXP"])
     bend = chain(call, binary(call, "ADD", fall, call.builder.float_scalar(1.0)), ["LOG"])
-    return binary(call, "ADD", call.builder.like("RELU", [x], x), bend)
+    call.finish(binary(call, "ADD", call.builder.like("RELU", [x], x), bend))
+
+
+#: from here on tanh(softplus(x)) is 1 in float32
+_MISH_END = 20.0
 
 
 def lower_mish(call: Call) -> None:
-    x = call.operand(0)
-    call.finish(binary(call, "MUL", x, chain(call, _softplus(call, x), ["TANH"])))
+    """x tanh(log(1 + e)) with e = exp(x) is x n / (n + 2) with n = e (e + 2)."""
+    x, builder = call.operand(0), call.builder
+    number = builder.float_scalar
+    power = chain(call, builder.like("MINIMUM", [x, number(_MISH_END)], x), ["EXP"])
+    n = binary(call, "MUL", power, binary(call, "ADD", power, number(2.0)))
+    share = binary(call, "DIV", n, binary(call, "ADD", n, number(2.0)))
+    call.finish(binary(call, "MUL", x, share))
 
 
 def lower_softsign(call: Call) -> None:
