@@ -3,7 +3,8 @@
 Layout of what is written:
   buffers    0 is empty, as the schema asks; then one per distinct constant content, in order of
              first use; then one per metadata entry. Data starts at a multiple of 16 bytes.
-  tensors    graph inputs, then in order of first use; names are unique.
+  subgraphs  the graph, then the bodies of its operators, each before the bodies inside of it.
+  tensors    per subgraph: inputs, then in order of first use; names are unique.
   signature  `serving_default`, with the ONNX names of inputs and outputs.
 The same graph gives the same bytes: nothing depends on time, hashing or identity.
 """
@@ -56,20 +57,13 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
 
 def serialize(graph: Graph, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """The complete file; `metadata` adds named buffers to the model's metadata table."""
-    assign_names(graph)
-    tensors = graph.tensors()
-    index = {tensor: position for position, tensor in enumerate(tensors)}
     model = schema.ModelT()
     model.version = 3
     model.description = DESCRIPTION
-    model.buffers = [schema.BufferT()]
-    subgraph = schema.SubGraphT()
-    subgraph.name = b"main"
-    subgraph.tensors = _tensors(tensors, model.buffers)
-    model.operatorCodes, subgraph.operators = _operators(graph.operators, index)
-    subgraph.inputs = np.array([index[t] for t in graph.inputs], np.int32)
-    subgraph.outputs = np.array([index[t] for t in graph.outputs], np.int32)
-    model.subgraphs = [subgraph]
+    writer = _Writer(graph.all_graphs())
+    model.subgraphs = [writer.subgraph(part) for part in writer.numbers]
+    model.buffers, model.operatorCodes = writer.buffers, writer.code_tables
+    index = {tensor: position for position, tensor in enumerate(graph.tensors())}
     model.signatureDefs = [_signature(graph, index)]
     model.metadata = [
         _metadata_entry(name, content, model.buffers) for name, content in (metadata or {}).items()
@@ -77,6 +71,43 @@ def serialize(graph: Graph, metadata: Mapping[str, bytes] | None = None) -> byte
     builder = _AlignedBuilder(1024)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+class _Writer:
+    """What all subgraphs of a file share: buffers by content, and operator codes."""
+
+    def __init__(self, graphs: list[Graph]) -> None:
+        self.numbers = {graph: number for number, graph in enumerate(graphs)}
+        self.buffers: list[Any] = [schema.BufferT()]
+        self.code_tables: list[Any] = []
+        self._stored: dict[bytes, int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def subgraph(self, graph: Graph) -> Any:
+        assign_names(graph)
+        tensors = graph.tensors()
+        index = {tensor: position for position, tensor in enumerate(tensors)}
+        table = schema.SubGraphT()
+        number = self.numbers[graph]
+        table.name = f"body_{number}".encode() if number else b"main"
+        table.tensors = [_tensor(tensor, self.buffers, self._stored) for tensor in tensors]
+        table.operators = [self._operator(operator, index) for operator in graph.operators]
+        table.inputs = np.array([index[t] for t in graph.inputs], np.int32)
+        table.outputs = np.array([index[t] for t in graph.outputs], np.int32)
+        return table
+
+    def _operator(self, operator: Operator, index: Mapping[Tensor, int]) -> Any:
+        key = (operator.kind, operator.version)
+        if key not in self._codes:
+            self._codes[key] = len(self.code_tables)
+            self.code_tables.append(_operator_code(*key))
+        table = schema.OperatorT()
+        table.opcodeIndex = self._codes[key]
+        table.inputs = np.array([index[t] for t in operator.inputs], np.int32)
+        table.outputs = np.array([index[t] for t in operator.outputs], np.int32)
+        bodies = {option: self.numbers[body] for option, body in operator.bodies.items()}
+        _set_options(table, operator.kind, {**operator.options, **bodies})
+        return table
 
 
 def assign_names(graph: Graph) -> None:
@@ -105,11 +136,6 @@ def _unique_names(graph: Graph, tensors: list[Tensor]) -> list[str]:
         seen.add(name)
         names.append(name)
     return names
-
-
-def _tensors(tensors: list[Tensor], buffers: list[Any]) -> list[Any]:
-    stored: dict[bytes, int] = {}
-    return [_tensor(tensor, buffers, stored) for tensor in tensors]
 
 
 def _tensor(tensor: Tensor, buffers: list[Any], stored: dict[bytes, int]) -> Any:
@@ -146,26 +172,6 @@ def _quantization(quantization: Quantization) -> Any:
     return table
 
 
-def _operators(
-    operators: list[Operator], index: Mapping[Tensor, int]
-) -> tuple[list[Any], list[Any]]:
-    codes: dict[tuple[str, int], int] = {}
-    code_tables: list[Any] = []
-    tables: list[Any] = []
-    for operator in operators:
-        key = (operator.kind, operator.version)
-        if key not in codes:
-            codes[key] = len(code_tables)
-            code_tables.append(_operator_code(*key))
-        table = schema.OperatorT()
-        table.opcodeIndex = codes[key]
-        table.inputs = np.array([index[t] for t in operator.inputs], np.int32)
-        table.outputs = np.array([index[t] for t in operator.outputs], np.int32)
-        _set_options(table, operator)
-        tables.append(table)
-    return code_tables, tables
-
-
 def _operator_code(kind: str, version: int) -> Any:
     number = getattr(schema.BuiltinOperator, kind)
     table = schema.OperatorCodeT()
@@ -175,12 +181,12 @@ def _operator_code(kind: str, version: int) -> Any:
     return table
 
 
-def _set_options(table: Any, operator: Operator) -> None:
-    name = KINDS[operator.kind].options
+def _set_options(table: Any, kind: str, fields: Mapping[str, Any]) -> None:
+    name = KINDS[kind].options
     if name is None:
         return
     options = getattr(schema, f"{name}T")()
-    for field, value in operator.options.items():
+    for field, value in fields.items():
         if not hasattr(options, field):
             raise AttributeError(f"{name} has no field {field}")
         setattr(options, field, value)

@@ -60,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "GREATER": Kind("GreaterOptions"),
     "GREATER_EQUAL": Kind("GreaterEqualOptions"),
     "HARD_SWISH": Kind("HardSwishOptions", int8_version=1),
+    "IF": Kind("IfOptions", int8_version=1),
     "LEAKY_RELU": Kind("LeakyReluOptions"),
     "LESS": Kind("LessOptions"),
     "LESS_EQUAL": Kind("LessEqualOptions"),
@@ -123,6 +124,7 @@ KINDS: dict[str, Kind] = {
     "UNSORTED_SEGMENT_MAX": Kind("UnsortedSegmentMaxOptions"),
     "UNSORTED_SEGMENT_MIN": Kind("UnsortedSegmentMinOptions"),
     "UNSORTED_SEGMENT_PROD": Kind("UnsortedSegmentProdOptions"),
+    "WHILE": Kind("WhileOptions", int8_version=1),
 }
 
 #: versions of the kernels with int16 activations (and int8 weights); without an entry there is none
@@ -139,6 +141,7 @@ INT16_VERSIONS: dict[str, int] = {
     "FULLY_CONNECTED": 7,
     "GATHER": 4,
     "GATHER_ND": 3,
+    "IF": 1,
     "LEAKY_RELU": 2,
     "LOGISTIC": 3,
     "MAXIMUM": 4,
@@ -164,6 +167,7 @@ INT16_VERSIONS: dict[str, int] = {
     "TANH": 3,
     "TRANSPOSE": 5,
     "TRANSPOSE_CONV": 3,
+    "WHILE": 1,
 }
 
 #: input and output must share scale and zero point; most CPU kernels copy the bytes regardless

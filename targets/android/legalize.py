@@ -23,7 +23,7 @@ def legalize(
     be prepared.
     """
     model = prepare(source, batch=batch)
-    declined = expand(model, _lacks_lowering)
+    declined = expand(model, _lacks_lowering, loops=True)
     fuse_patterns(model)
     return model, declined
 

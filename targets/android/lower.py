@@ -61,7 +61,7 @@ def lower(
         ModelError: a shape is not static, or a dtype does not exist in TFLite.
     """
     plan = QdqPlan(model.graph)
-    context = Context(plan, declined=declined or {})
+    context = Context(plan, declined=declined or {}, lower_nodes=_lower_nodes)
     refusals = list(plan.refusals)
     inputs = [
         add_input(context, value, ends)
@@ -86,6 +86,12 @@ def lower(
         {value: context.values[value] for value in plan.parameters if value in context.values},
         context.column_orders,
     )
+
+
+def _lower_nodes(context: Context, graph: ir.Graph) -> None:
+    """Lower the body of an operator. The first refusal is raised."""
+    for node in graph:
+        _lower_node(context, node)
 
 
 def _lower_node(context: Context, node: ir.Node) -> None:

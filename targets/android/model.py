@@ -106,6 +106,8 @@ class Operator:
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
     origin: str = ""
+    #: subgraphs that the operator runs, by the option that holds their number
+    bodies: dict[str, Graph] = field(default_factory=dict)
 
     @property
     def stored_dtype(self) -> np.dtype[Any] | None:
@@ -158,6 +160,14 @@ class Graph:
                 kept.append(operator)
                 needed.update(operator.inputs)
         self.operators = kept[::-1]
+
+    def all_graphs(self) -> list[Graph]:
+        """This one and all bodies inside, a graph before its bodies."""
+        found = [self]
+        for operator in self.operators:
+            for body in operator.bodies.values():
+                found.extend(body.all_graphs())
+        return found
 
     def tensors(self) -> list[Tensor]:
         """Every tensor in use: graph inputs first, then in order of first use."""

@@ -131,6 +131,8 @@ class QdqPlan:
             return
         if producer.op_type in (QUANTIZE, DEQUANTIZE) or len(producer.outputs) != 1:
             return
+        if producer.graph is not node.graph:  # it runs whether this body does or not
+            return
         if len(source.uses()) != 1 or node.outputs[0].dtype != ir.DataType.FLOAT:
             return
         root = self._owners.get(source, producer)

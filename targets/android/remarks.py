@@ -31,7 +31,8 @@ def findings_of(lowered: Lowered) -> tuple[Finding, ...]:
     found = list(lowered.findings)
     found += [refusal_finding(refusal) for refusal in lowered.refusals]
     if not lowered.refusals:
-        found += _operator_findings(lowered.graph.operators)
+        for graph in lowered.graph.all_graphs():
+            found += _operator_findings(graph.operators)
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from edgewise.targets.android.ops import (
     arg,
     cache,
     concat_split_slice,
+    control_flow,
     convolution,
     depth_space,
     elementwise,
@@ -143,6 +144,9 @@ LOWERINGS: dict[str, Lowering] = {
     "Tile": Lowering(shape.lower_tile, _ANY),
     "Transpose": Lowering(shape.lower_transpose, _ANY),
     "Unsqueeze": Lowering(shape.lower_reshape, _ANY),
+    # control flow
+    "If": Lowering(control_flow.lower_if),
+    "Loop": Lowering(control_flow.lower_loop, fits=control_flow.loop_fits),
     # parts
     "Concat": Lowering(concat_split_slice.lower_concat, concat_split_slice.concat_obstacle),
     "Gather": Lowering(gather.lower_gather, _ANY),

@@ -49,7 +49,7 @@ def expand(
         shapes: dict[ir.Value, ir.Shape] = {}
         declined.clear()  # what is declined now may be taken once more shapes are known
         for node in list(model.graph.all_nodes()):
-            if node.domain not in _STANDARD or not wanted(node):
+            if node.domain not in _STANDARD or not wanted(node) or node in final:
                 continue
             function: Expand | None = EXPANSIONS.get(node.op_type)
             if function is None and by_body and has_body(node, opset):
@@ -63,6 +63,7 @@ def expand(
                 declined[node] = reason
             else:
                 shapes |= _replace(expansion, results)
+                final |= expansion.final
                 changed = True
         if changed:
             _settle(model, shapes)

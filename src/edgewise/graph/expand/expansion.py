@@ -34,6 +34,8 @@ class Expansion:
         self.loops = loops
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
+        #: new nodes that are not to be expanded in their turn
+        self.final: set[ir.Node] = set()
         self._stem = node.name or node.op_type
 
     # ---- what stands there
@@ -164,9 +166,15 @@ class Expansion:
     def inner(self, name: str) -> Expansion:
         """For the nodes of a body; its constants are those of this expansion."""
         inner = Expansion(self.node, self.opset, loops=self.loops)
-        inner.constants = self.constants
+        inner.constants, inner.final = self.constants, self.final
         inner._stem = f"{self._stem}/{name}"
         return inner
+
+    def keep(self, value: ir.Value) -> None:
+        """Do not expand the new node that computes the value."""
+        node = value.producer()
+        if node is not None:
+            self.final.add(node)
 
     def parameter(self, name: str, dtype: ir.DataType, dims: Sequence[int]) -> ir.Value:
         """An input of the body that this expansion is for."""
@@ -204,6 +212,7 @@ class Expansion:
             node.name = f"{self._stem}/{len(self.nodes)}/{node.name}"
             for output in node.outputs:
                 output.name = None  # a new one is found that is free in the whole model
+                output.shape = None  # that of any iteration; this one's may be known better
         copy.remove(nodes)
         self.nodes.extend(nodes)
         return results

@@ -59,15 +59,15 @@ CellStep = Callable[[Expansion, Cell, ir.Value, Sequence[ir.Value]], Sequence[ir
 
 
 def expand_rnn(e: Expansion) -> Sequence[ir.Value | None]:
-    return _Recurrent(e, (1,), ("Tanh",), 1).expand(_rnn_step, nodes=6)
+    return _Recurrent(e, (1,), ("Tanh",), 1).expand(_rnn_step, nodes=4)
 
 
 def expand_gru(e: Expansion) -> Sequence[ir.Value | None]:
     functions = ("Sigmoid", "Tanh")
     if e.attribute("linear_before_reset", 0):
         recurrent = _Recurrent(e, (3,), functions, 1, bias_apart=True)
-        return recurrent.expand(_gru_step_reset_after, nodes=14)
-    return _Recurrent(e, (2, 1), functions, 1).expand(_gru_step_reset_before, nodes=14)
+        return recurrent.expand(_gru_step_reset_after, nodes=16)
+    return _Recurrent(e, (2, 1), functions, 1).expand(_gru_step_reset_before, nodes=16)
 
 
 def expand_lstm(e: Expansion) -> Sequence[ir.Value | None]:

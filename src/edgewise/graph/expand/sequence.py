@@ -25,8 +25,8 @@ import onnx_ir as ir
 
 from edgewise.graph.expand.expansion import Expansion
 
-#: written out in one piece: at most so many steps, nodes, and bytes of weights read by them
-_FEW_STEPS, _FEW_NODES, _FEW_BYTES = 128, 2048, 8 << 20
+#: written out in one piece: at most so many nodes, and bytes of weights read by them
+_FEW_NODES, _FEW_BYTES = 2048, 8 << 20
 #: one iteration of a loop: at most so many steps, nodes, and bytes of weights
 _CHUNK_STEPS, _CHUNK_NODES, _CHUNK_BYTES = 32, 512, 2 << 20
 
@@ -65,6 +65,11 @@ class Cost:
     weight_bytes: int
 
 
+def are_few(steps: int, cost: Cost) -> bool:
+    """Whether so many steps are best written out."""
+    return steps * cost.nodes <= _FEW_NODES and steps * cost.weight_bytes <= _FEW_BYTES
+
+
 #: states and slices to new states and slices of the outputs
 Step = Callable[
     [Expansion, Sequence[ir.Value], Sequence[ir.Value]],
@@ -85,7 +90,8 @@ class Steps:
 
     def run(self, e: Expansion) -> tuple[list[ir.Value], list[ir.Value]]:
         """Cases 1 to 3. There is at least one step."""
-        count = self.length if self._few() or not e.loops else self._chunk()
+        whole = are_few(self.length, self.cost) or not e.loops
+        count = self.length if whole else self._chunk()
         iterations = self.length // count
         states = [state.value for state in self.states]
         looped: list[ir.Value] = []
@@ -103,13 +109,6 @@ class Steps:
             parts = [looped[index], tail[index]]
             joined.append(e.op("Concat", *_ordered(parts, produced.reverse), axis=0))
         return states, joined
-
-    def _few(self) -> bool:
-        return (
-            self.length <= _FEW_STEPS
-            and self.length * self.cost.nodes <= _FEW_NODES
-            and self.length * self.cost.weight_bytes <= _FEW_BYTES
-        )
 
     def _chunk(self) -> int:
         """Steps of one iteration, at least one, and not all of them."""
@@ -165,6 +164,7 @@ class Steps:
             body=body,
         )
         results = (results,) if isinstance(results, ir.Value) else results
+        e.keep(results[0])
         stacked = []
         for value, produced in zip(results[len(states) :], self.produced, strict=True):
             if produced.reverse:
