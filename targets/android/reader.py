@@ -122,9 +122,11 @@ def _tensor(table: Any, buffers: list[Array]) -> Tensor:
     if not 0 <= table.buffer < len(buffers):
         raise UnreadableFile(f"tensor '{name}' has no buffer {table.buffer}")
     data = None
-    if buffers[table.buffer].size or (table.buffer and 0 in shape):
+    if table.buffer and (buffers[table.buffer].size or 0 in shape):  # buffer 0 means "computed"
         data = _array(name, buffers[table.buffer], dtype, shape)
-    return Tensor(shape, dtype, _quantization(name, table.quantization, dtype), data, name)
+    quantization = _quantization(name, table.quantization, dtype)
+    free = _ints(table.shapeSignature) if table.shapeSignature is not None else None
+    return Tensor(shape, dtype, quantization, data, name, free)
 
 
 def _array(name: str, data: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

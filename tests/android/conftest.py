@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgewise.graph import OrtSession
+from edgewise import calibration
+from edgewise.data.source import Sample
+from edgewise.findings import Finding
+from edgewise.graph import OrtSession, prepare
 from edgewise.targets.android import TARGET
 from edgewise.targets.android.boundary import Ends
 from edgewise.targets.android.legalize import legalize
@@ -163,6 +166,34 @@ def quantize(tmp_path: Path) -> Callable[..., ir.Model]:
     return run
 
 
+@dataclass(frozen=True)
+class FeedSource:
+    """Feeds as a data source without labels."""
+
+    feeds: Sequence[Mapping[str, Array]]
+    description: str = "feeds"
+    fingerprint: str = "0" * 64
+    labelled: bool = False
+    class_names: tuple[str, ...] = ()
+    findings: Sequence[Finding] = ()
+
+    def __len__(self) -> int:
+        return len(self.feeds)
+
+    def __iter__(self) -> Iterator[Sample]:
+        yield from (Sample(feeds, None, f"feed {i}") for i, feeds in enumerate(self.feeds))
+
+
+def calibrated(
+    source: ir.Model, feeds: Sequence[Mapping[str, Array]], precision: str = "w8a8"
+) -> ir.Model:
+    """The model as the scheme of this target quantizes it."""
+    hub = prepare(source)
+    return calibration.quantize(
+        hub, calibration.collect_statistics(hub, FeedSource(feeds)), TARGET.scheme(precision)
+    )
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)
@@ -243,6 +274,7 @@ class Kit:
     int8_model = staticmethod(int8_model)
     measured = staticmethod(measured)
     kinds = staticmethod(kinds)
+    calibrated = staticmethod(calibrated)
 
 
 @pytest.fixture(scope="session")
