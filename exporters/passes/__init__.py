@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from edgewise.exporters.passes.base import Declined, Pass, PassOutcome
+from edgewise.exporters.passes.expand_attention import expand_attention
 from edgewise.exporters.passes.fold_batch_normalization import fold_batch_normalization
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
 from edgewise.exporters.passes.merge_clips import merge_clips
@@ -14,6 +15,7 @@ __all__ = ["PASSES", "Declined", "Pass", "PassOutcome"]
 
 #: in the order they run: each finds more after those before it
 PASSES: Mapping[str, Pass] = {
+    "expand-attention": expand_attention,
     "settle-reshapes": settle_reshapes,
     "remove-identities": remove_identities,
     "merge-transposes": merge_transposes,
