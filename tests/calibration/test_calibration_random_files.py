@@ -2,7 +2,8 @@
 
 The file must compute what ONNX Runtime computes for the model that it was emitted from. Random
 weights amplify roundings, so quantized outputs are held to a share of their range; a wrong layout,
-scale or kernel is off by the whole of it.
+scale or kernel is off by the whole of it. Where a target's files can be taken apart, every layer on
+its own must be within the rounding of its kernel.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pytest
 import edgewise.targets
 from edgewise.graph import OrtSession
 from edgewise.targets import EmitOptions
+from edgewise.targets.layerwise import LayerwiseTarget
 
 SHAPE = (1, 4, 6, 6)
 HALVES = {"kernel_shape": [2, 2], "strides": [2, 2]}
@@ -69,6 +71,60 @@ def upscaled(net: Any, source: str) -> str:
     return str(net.op("MaxPool", net.op("ConvTranspose", source, weight, strides=[2, 2]), **HALVES))
 
 
+def excited(net: Any, source: str) -> str:
+    """Squeeze and excitation, as in MobileNetV3."""
+    squeezed = net.op("Relu", net.conv(net.op("GlobalAveragePool", source), 4, 2, kernel=1))
+    gate = net.op("HardSigmoid", net.conv(squeezed, 2, 4, kernel=1), alpha=1 / 6)
+    return str(net.op("Mul", source, gate))
+
+
+def shuffle_unit(net: Any, source: str) -> str:
+    halves = net.op("Split", source, outputs=2, axis=1, num_outputs=2)
+    right = net.op("Relu", net.conv(f"{halves}_1", 2, 2, kernel=1))
+    return shuffled(net, net.op("Concat", f"{halves}_0", right, axis=1))
+
+
+def pyramid(net: Any, source: str, mode: str) -> str:
+    """Down, up again, and concatenated with what it came from."""
+    small = net.op("Relu", net.conv(net.op("MaxPool", source, **HALVES), 4, 4))
+    options = FLOOR if mode == "nearest" else {}
+    joined = net.op("Concat", twice(net, small, mode, **options), source, axis=1)
+    return str(net.conv(joined, 8, 4, kernel=1))
+
+
+def linear(net: Any, source: str, inner: int, outer: int) -> str:
+    weight = net.const(net.random.normal(0, inner**-0.5, (inner, outer)).astype(np.float32))
+    bias = net.const(net.random.normal(0, 0.1, outer).astype(np.float32))
+    return str(net.op("Add", net.op("MatMul", source, weight), bias))
+
+
+def attended(net: Any, source: str) -> str:
+    """Self-attention of two heads over the pixels, then LayerNormalization."""
+
+    def heads(tokens: str) -> str:
+        split = net.op("Reshape", linear(net, tokens, 4, 4), ints(net, 1, 36, 2, 2))
+        return str(net.op("Transpose", split, perm=[0, 2, 1, 3]))
+
+    tokens = net.op("Transpose", net.op("Reshape", source, ints(net, 1, 4, 36)), perm=[0, 2, 1])
+    query, value = heads(tokens), heads(tokens)
+    key = net.op("Transpose", heads(tokens), perm=[0, 1, 3, 2])
+    scores = net.op("Mul", net.op("MatMul", query, key), net.const(np.float32(0.7071)))
+    mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), value)
+    merged = net.op("Reshape", net.op("Transpose", mixed, perm=[0, 2, 1, 3]), ints(net, 1, 36, 4))
+    total = net.op("Add", tokens, linear(net, merged, 4, 4))
+    scale = net.const(np.ones(4, np.float32))
+    normal = net.op("LayerNormalization", total, scale, net.const(np.zeros(4, np.float32)), axis=-1)
+    return str(net.op("Reshape", net.op("Transpose", normal, perm=[0, 2, 1]), ints(net, *SHAPE)))
+
+
+def fed_forward(net: Any, source: str) -> str:
+    """The two products of a transformer block around GELU, per pixel, with the residual."""
+    tokens = net.op("Transpose", source, perm=[0, 2, 3, 1])
+    wide = net.op("Gelu", linear(net, tokens, 4, 16))
+    total = net.op("Add", tokens, linear(net, wide, 16, 4))
+    return str(net.op("Transpose", total, perm=[0, 3, 1, 2]))
+
+
 FLOOR = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 SLOPE = np.full((4, 1, 1), 0.2, np.float32)
 
@@ -112,6 +168,18 @@ OPERATORS: tuple[Callable[[Any, str, str], str], ...] = (
     lambda n, a, b: n.op("SpaceToDepth", n.op("DepthToSpace", a, blocksize=2), blocksize=2),
     lambda n, a, b: n.op("Gather", a, ints(n, 3, 1, 0, 2), axis=1),
     lambda n, a, b: n.op("Erf", a),
+    lambda n, a, b: excited(n, a),
+    lambda n, a, b: n.op("HardSwish", n.conv(a, 4, 4)),
+    lambda n, a, b: n.op("Mul", a, n.op("Sigmoid", a)),
+    lambda n, a, b: shuffle_unit(n, a),
+    lambda n, a, b: pyramid(n, a, "nearest"),
+    lambda n, a, b: pyramid(n, a, "linear"),
+    lambda n, a, b: attended(n, a),
+    lambda n, a, b: fed_forward(n, a),
+    lambda n, a, b: n.op("Relu", n.op("Add", a, n.conv(b, 4, 4))),
+    lambda n, a, b: n.conv(n.op("Concat", a, n.conv(a, 4, 2), n.conv(b, 4, 2), axis=1), 8, 4),
+    lambda n, a, b: n.op("Min", a, b),
+    lambda n, a, b: n.op("Abs", a),
 )
 
 
@@ -152,3 +220,6 @@ def test_the_file_of_a_random_network(
             assert found[name].shape == expected.shape
             error = np.abs(found[name] - expected).max() / np.abs(expected).max()
             assert error <= TOLERANCE[precision]
+    if precision == "w8a8" and isinstance(backend, LayerwiseTarget):
+        report = backend.compare_layers(model, artifact, attempt.source.samples)
+        assert report.layers and not report.beyond and not report.skipped
