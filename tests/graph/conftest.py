@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgewise.graph import prepare
+from edgewise.graph import OrtSession, prepare
 from edgewise.graph.expand import CannotExpand, expand
 
 Array = np.ndarray[Any, Any]
@@ -111,6 +111,36 @@ def rewritten(single: Callable[..., onnx.ModelProto]) -> Callable[..., Expanded]
             source,
             feeds,
         )
+
+    return run
+
+
+@pytest.fixture
+def declined(single: Callable[..., onnx.ModelProto]) -> Callable[..., str]:
+    """Why such a model cannot be expanded."""
+
+    def run(op_type: str, inputs: Sequence[Array | None], **options: Any) -> str:
+        model = prepare(ir.from_proto(single(op_type, inputs, **options)))
+        (reason,) = expand(model, lambda node: node.op_type == op_type).values()
+        return reason.why
+
+    return run
+
+
+@pytest.fixture
+def runtime_error(single: Callable[..., onnx.ModelProto]) -> Callable[..., float]:
+    """Expands such a model, and runs both in ONNX Runtime: for operators that the reference gets
+    wrong or cannot run. Gives the largest difference."""
+
+    def run(op_type: str, inputs: Sequence[Array | None], **options: Any) -> float:
+        source = ir.from_proto(single(op_type, inputs, **options))
+        model = prepare(source)
+        assert not expand(model, lambda node: node.op_type == op_type)
+        assert op_type not in [node.op_type for node in model.graph]
+        feeds = {str(v.name): inputs[int(str(v.name)[1:])] for v in source.graph.inputs}
+        wanted, found = (OrtSession(either).run(feeds) for either in (source, model))
+        assert all(found[name].shape == array.shape for name, array in wanted.items())
+        return max(float(np.abs(found[name] - array).max()) for name, array in wanted.items())
 
     return run
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.graph.expand.expansion import Array, CannotExpand, Expansion
-from edgewise.graph.expand.sampling import Table, Tap, clip, linear_taps, sample
+from edgewise.graph.expand.sampling import Table, Tap, clip, columns, linear_taps, sample
 
 
 def expand_deform_conv(e: Expansion) -> Sequence[ir.Value | None]:
@@ -61,7 +61,7 @@ def _places(e: Expansion, kernel: Sequence[int], groups: int) -> list[ir.Value]:
     strides, dilations = e.attribute("strides") or [1, 1], e.attribute("dilations") or [1, 1]
     pads = e.attribute("pads") or [0] * 4
     split = e.reshape(e.input(2), [batch, groups * elements, 2, *output])
-    offsets = e.op("Split", e.transpose(split, [0, 3, 4, 1, 2]), outputs=2, axis=4, num_outputs=2)
+    offsets = columns(e, e.transpose(split, [0, 3, 4, 1, 2]), 2, axis=4)
     places = []
     for axis in (0, 1):
         shape = [1, 1, 1, 1]
@@ -78,13 +78,13 @@ def _matrix(e: Expansion, weights: Array, offset_groups: int) -> Array:
     """Weights (offset groups * elements * channels of one, outputs)."""
     channels, outputs = e.size(1), weights.shape[0]
     groups = int(e.attribute("group", 1))
-    rows, columns = channels // groups, outputs // groups
+    inputs, results = channels // groups, outputs // groups  # of one group
     elements = math.prod(weights.shape[2:])
     dense = np.zeros((channels, elements, outputs), weights.dtype)
     for group in range(groups):
-        part = weights[group * columns : (group + 1) * columns].reshape(columns, rows, elements)
-        dense[group * rows : (group + 1) * rows, :, group * columns : (group + 1) * columns] = (
-            part.transpose(1, 2, 0)
-        )
+        rows = slice(group * inputs, (group + 1) * inputs)
+        part = slice(group * results, (group + 1) * results)
+        block = weights[part].reshape(results, inputs, elements)
+        dense[rows, :, part] = block.transpose(1, 2, 0)
     ordered = dense.reshape(offset_groups, channels // offset_groups, elements, outputs)
     return ordered.transpose(0, 2, 1, 3).reshape(-1, outputs)

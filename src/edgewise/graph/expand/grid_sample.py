@@ -25,6 +25,7 @@ from edgewise.graph.expand.expansion import CannotExpand, Expansion
 from edgewise.graph.expand.sampling import (
     Tap,
     clip,
+    columns,
     first_rows,
     is_between,
     linear_taps,
@@ -139,9 +140,8 @@ def expand_grid_sample(e: Expansion) -> Sequence[ir.Value | None]:
     batch, channels, *sizes = e.shape()
     places, rank = e.shape(1)[1:-1], len(sizes)
     samples = math.prod(places)
-    columns = e.reshape(e.input(1), [batch * samples, rank])
-    parts = e.op("Split", columns, outputs=rank, axis=1, num_outputs=rank) if rank > 1 else columns
-    grid = list(parts)[::-1] if rank > 1 else [parts]  # the last coordinate is the first axis
+    points = e.reshape(e.input(1), [batch * samples, rank])
+    grid = columns(e, points, rank, axis=1)[::-1]  # the last coordinate is that of the first axis
     table = pixel_table(e, e.input(0), e.shape())
     taps = [sampler.taps(e, column, size) for column, size in zip(grid, sizes, strict=True)]
     found = sample(e, table, taps, first_rows(e, table, batch, samples))

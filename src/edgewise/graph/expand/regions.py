@@ -15,7 +15,6 @@ zero, and extent = max(end - start + 1, 1). A bin without elements gives 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +24,7 @@ from edgewise.graph.expand.expansion import CannotExpand, Expansion
 from edgewise.graph.expand.sampling import (
     Tap,
     clip,
+    columns,
     is_between,
     linear_taps,
     pixel_table,
@@ -46,7 +46,7 @@ def expand_roi_align(e: Expansion) -> Sequence[ir.Value | None]:
     _, channels, height, width = e.shape()
     regions = e.size(0, 1)
     bins = int(e.attribute("output_height", 1)), int(e.attribute("output_width", 1))
-    left, top, right, bottom = e.op("Split", e.input(1), outputs=4, axis=1, num_outputs=4)
+    left, top, right, bottom = columns(e, e.input(1), 4, axis=1)
     down = _points(e, (top, bottom), bins[0], points)
     across = _points(e, (left, right), bins[1], points)
     shape = [regions, bins[0] * points, bins[1] * points]
@@ -93,14 +93,14 @@ def expand_max_roi_pool(e: Expansion) -> Sequence[ir.Value | None]:
     if e.dtype() != np.float32:
         raise CannotExpand(f"it pools {e.dtype()}", "Cast to float32 before.")
     _, _, height, width = e.shape()
-    regions, (rows, columns) = e.size(0, 1), e.attribute("pooled_shape")
-    image, left, top, right, bottom = e.op("Split", e.input(1), outputs=5, axis=1, num_outputs=5)
+    regions, (bins_h, bins_w) = e.size(0, 1), e.attribute("pooled_shape")
+    image, left, top, right, bottom = columns(e, e.input(1), 5, axis=1)
     index = e.reshape(e.op("Cast", image, to=ir.DataType.INT32), [regions])
     parts = e.op("Gather", e.input(0), index, axis=0)  # (regions, C, H, W)
     lowest = e.array(_LOWEST)
     for axis, size, bins, corners in (
-        (2, height, int(rows), (top, bottom)),
-        (3, width, int(columns), (left, right)),
+        (2, height, int(bins_h), (top, bottom)),
+        (3, width, int(bins_w), (left, right)),
     ):
         found = []
         for low, high in _bins(e, corners, size, bins):

@@ -85,6 +85,15 @@ def _product(e: Expansion, weights: Sequence[ir.Value]) -> ir.Value | None:
     return total
 
 
+def columns(e: Expansion, values: ir.Value, count: int, axis: int) -> list[ir.Value]:
+    """The elements along an axis of `count`, which stays with size 1. Slices are folded where the
+    values are constant."""
+    return [
+        e.op("Slice", values, e.ints([index]), e.ints([index + 1]), e.ints([axis]))
+        for index in range(count)
+    ]
+
+
 def first_rows(e: Expansion, table: Table, batch: int, samples: int) -> ir.Value:
     """Row of the first pixel of each sample's image: `samples` of each image, one below another."""
     starts = np.arange(batch, dtype=np.int32) * math.prod(table.sizes)
