@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewise.graph.read import constant
@@ -17,6 +18,8 @@ from edgewise.graph.read import constant
 _STANDARD = ("", "ai.onnx")
 #: from here on a limit of iterations is none: what exporters write for it
 ENDLESS = 2**31 - 1
+#: elements of a constant that says something of shapes
+_SMALL = 64
 
 
 def bodies_of(node: ir.Node) -> list[ir.Graph]:
@@ -78,6 +81,31 @@ def _scalar(node: ir.Node, index: int) -> int | float | bool | None:
     return None if known is None or known.size != 1 else known.reshape(()).item()
 
 
+def sink_constants(model: ir.Model) -> None:
+    """Give every body copies of the small integer constants that it reads from around, in place.
+
+    Shape inference knows the numbers of a graph's own constants only, and shapes, axes and sizes
+    are such numbers.
+    """
+    for node in list(model.graph.all_nodes()):
+        for body in bodies_of(node):
+            for value in captured(body):
+                known = constant(value)
+                if known is None or known.dtype != np.int64 or known.size > _SMALL:
+                    continue
+                copy = ir.Value(
+                    name=f"{value.name}@{body.name}",
+                    shape=value.shape,
+                    type=value.type,
+                    const_value=value.const_value,
+                )
+                readers = [use for use in value.uses() if use.node.graph is body]
+                if readers:
+                    body.register_initializer(copy)
+                for use in readers:
+                    use.node.replace_input_with(use.idx, copy)
+
+
 def infer_loop_shapes(model: ir.Model, infer: Callable[[ir.Model], None]) -> bool:
     """Find the shapes inside and behind every Loop, in place, with `infer` for everything else.
 
@@ -105,13 +133,18 @@ def _assume(
 ) -> bool:
     """Spread assumed shapes until nothing is new. A loop that does not keep them joins `changing`,
     and the answer is False: what follows from the assumption is then all over the model."""
-    while any([_enter(loop) for loop in loops]):
-        infer(model)
+    new = True
+    while new:
+        entered = [_enter(loop) for loop in loops]
+        if any(entered):
+            infer(model)
         changing.update(loop for loop in loops if _contradicts(loop))
         if changing & {*loops}:
             return False
-        if any([_leave(loop) for loop in loops]):
+        left = [_leave(loop) for loop in loops]
+        if any(left):
             infer(model)
+        new = any(entered) or any(left)
     pending = {loop for loop in loops if not _confirmed(loop)}
     changing.update(pending)
     return not pending

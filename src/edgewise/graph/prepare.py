@@ -9,7 +9,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.errors import ModelError, UsageError
-from edgewise.graph.bodies import infer_loop_shapes
+from edgewise.graph.bodies import infer_loop_shapes, sink_constants
 from edgewise.graph.ceil_mode import drop_empty_windows, has_ceil_mode
 from edgewise.graph.empty import fix_empty_values
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
@@ -65,21 +65,17 @@ def settle(model: ir.Model) -> None:
 
 
 def _simplify(model: ir.Model) -> None:
-    """All of `settle` but the shapes inside of loops. Constants of bodies move to the graph."""
-    _lift_constants(model)
+    """All of `settle` but the shapes inside of loops."""
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _fold(model)
     _drop_identities(model)
-    _lift_constants(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    sink_constants(model)
     common.RemoveUnusedNodesPass()(model)
     _name_nodes(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     _infer_shapes(model)
-
-
-def _lift_constants(model: ir.Model) -> None:
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.LiftSubgraphInitializersToMainGraphPass()(model)
 
 
 def _infer_shapes(model: ir.Model) -> None:

@@ -118,6 +118,7 @@ class Expansion:
             num_outputs=outputs,
             name=f"{self._stem}/{op_type}_{len(self.nodes)}",
         )
+        _name_outputs(node)
         self.nodes.append(node)
         return node.outputs[0] if outputs == 1 else tuple(node.outputs)
 
@@ -210,12 +211,19 @@ class Expansion:
         nodes = list(copy)
         for node in copy.all_nodes():
             node.name = f"{self._stem}/{len(self.nodes)}/{node.name}"
+            _name_outputs(node)
             for output in node.outputs:
-                output.name = None  # a new one is found that is free in the whole model
                 output.shape = None  # that of any iteration; this one's may be known better
         copy.remove(nodes)
         self.nodes.extend(nodes)
         return results
+
+
+def _name_outputs(node: ir.Node) -> None:
+    """Names that no other graph of the model has: those that a graph gives on its own may be taken
+    in a body, and inference confuses the two."""
+    for index, output in enumerate(node.outputs):
+        output.name = f"{node.name}:{index}"
 
 
 def _not_static(value: ir.Value) -> CannotExpand:
