@@ -74,7 +74,11 @@ def lower(
         except UnsupportedOperator as refusal:
             refusals.append(refusal)
             _stand_in(context, node)
-    outputs = [add_output(context, value, ends) for value in model.graph.outputs]
+    outputs = [
+        add_output(context, value, ends)
+        for value in model.graph.outputs
+        if not refusals or value.shape is not None  # that of a refused node may be unknown
+    ]
     merge_shifts(context.builder.graph)
     context.builder.graph.remove_dead()
     return Lowered(
