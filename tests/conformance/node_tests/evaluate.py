@@ -53,7 +53,7 @@ def _cases() -> dict[str, Case]:
 
 
 def evaluate_one(name: str) -> Result:
-    """Emit the case's model as fp32, run the file, and compare with what ONNX expects."""
+    """Emit the case's model, run the file, and compare with what ONNX expects."""
     from edgewise.errors import EdgewiseError, InternalError, ModelError, UnsupportedOperator
 
     case = _cases()[name]
@@ -73,10 +73,14 @@ def evaluate_one(name: str) -> Result:
 def _run(case: Case) -> dict[str, np.ndarray[Any, Any]]:
     import onnx_ir as ir
 
+    from edgewise.graph import is_quantized_model
     from edgewise.targets.android import TARGET
+    from edgewise.targets.android.legalize import legalize
 
+    source = ir.from_proto(case.model)
+    precision = "w8a8" if is_quantized_model(legalize(source)[0]) else "fp32"
     with tempfile.TemporaryDirectory() as folder:
-        artifact = TARGET.emit(ir.from_proto(case.model), folder, "fp32")
+        artifact = TARGET.emit(source, folder, precision)
         session = TARGET.open(artifact)
         try:
             return session.run(case.feeds)
