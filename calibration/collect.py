@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import onnx_ir as ir
 
+from edgewise.calibration.masks import masked_tensors
 from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
 from edgewise.data.source import Array, DataSource, Sample
 from edgewise.errors import DataError, ModelError, UsageError
@@ -77,13 +78,15 @@ def collect_statistics(
 
 
 def observed_tensors(model: ir.Model) -> tuple[str, ...]:
-    """Every float32 graph input and node output of the main graph, in graph order."""
+    """Every float32 graph input and node output of the main graph, in graph order, but for what a
+    mask of minus infinity runs through."""
+    masked = masked_tensors(model)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     outputs = [out for node in model.graph for out in node.outputs]
     return tuple(
         value.name
         for value in (*inputs, *outputs)
-        if value.name and value.dtype is ir.DataType.FLOAT
+        if value.name and value.dtype is ir.DataType.FLOAT and value.name not in masked
     )
 
 

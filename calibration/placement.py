@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from edgewise.calibration.masks import masked_tensors
 from edgewise.calibration.operands import (
     BIASED_OPS,
     UNQUANTIZABLE_OPS,
@@ -61,10 +62,13 @@ def place(model: ir.Model, scheme: Scheme, exclude: Collection[str]) -> Placemen
         raise UsageError(f"the model has no node '{unknown[0]}' to exclude from quantization")
     chosen: set[str] = set()
     findings: list[Finding] = []
+    masked = masked_tensors(model)
     for node in model.graph:
         if not any(is_float(value) for value in (*node.inputs, *node.outputs)):
             continue
         reason = _obstacle(node, scheme, exclude)
+        if reason is None and any(value.name in masked for value in activations(node)):
+            reason = "a mask of minus infinity runs through it"
         if reason is None:
             chosen.add(node.name or "")
         elif reason:

@@ -12,6 +12,7 @@ from edgewise.calibration.activation_functions import ActivationPlan, Bounds, pl
 from edgewise.calibration.costly_sharing import loosen_costly_ties
 from edgewise.calibration.finish import finish
 from edgewise.calibration.float_form import name_nodes, to_float_form
+from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
@@ -92,6 +93,7 @@ def quantize_with_findings(
         )
     to_float_form(work, placement, scheme)
     ranges = _ranges(work, placement, statistics, method, percentile)
+    placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
     placement = requantize_conflicts(work, placement, ranges, scheme)

@@ -86,6 +86,10 @@ def reshape_orders(value: Value, shape: Sequence[int]) -> tuple[Perm, Perm]:
     one axis keeps any memory order; merging several asks only that they lie next to each other in
     ONNX order. So (N, C, H, W) to (N, C, H * W) is free in NHWC.
 
+    Where the axes must move, the ONNX order is taken if that keeps the innermost axis and moving
+    as few axes as possible does not: runs of memory are copied instead of single elements. So
+    (N, T, H, D) in the order N, H, T, D, as attention leaves it, becomes (N, T, H * D) in order.
+
     Returns:
         The order that `value` must have before (its own where that will do), and the order of the
         result, whose shape is `shape`.
@@ -95,12 +99,20 @@ def reshape_orders(value: Value, shape: Sequence[int]) -> tuple[Perm, Perm]:
     before = list(value.perm)
     for old, _ in groups:
         before = _adjacent(before, [axis for axis in old if value.shape[axis] != 1], value.shape)
+    innermost = _innermost(value.perm, value.shape)
+    if _innermost(before, value.shape) != innermost == _innermost(range(value.rank), value.shape):
+        before = list(range(value.rank))
     has_long = [any(value.shape[axis] != 1 for axis in old) for old, _ in groups]
     seen = dict.fromkeys(  # an axis of size 1 tells where its group lies only if all are of size 1
         group_of[axis] for axis in before if value.shape[axis] != 1 or not has_long[group_of[axis]]
     )
     after = tuple(axis for index in seen for axis in groups[index][1])
     return tuple(before), after
+
+
+def _innermost(order: Sequence[int], shape: Sequence[int]) -> int | None:
+    """The last axis in memory that has more than one element."""
+    return next((axis for axis in reversed(order) if shape[axis] != 1), None)
 
 
 def _reshape_groups(

@@ -221,6 +221,12 @@ class Trial:
         return float(10 * np.log10(signal / max(error, 1e-30)))
 
 
+@pytest.fixture(scope="session")
+def net_class() -> type[Net]:
+    """For tests that build a network of their own (import mode importlib)."""
+    return Net
+
+
 @pytest.fixture
 def trial() -> Callable[..., Trial]:
     def make(model: ir.Model, **options: Any) -> Trial:

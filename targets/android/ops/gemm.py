@@ -196,7 +196,9 @@ def _batch_matmul(call: Call, a: Value, b: Value) -> Value:
 
 
 def _matrix(call: Call, value: Value) -> tuple[Value, bool]:
+    """Rows and columns last, in the order that copies runs of memory where axes must move."""
     swapped = (*identity(value.rank)[:-2], value.rank - 1, value.rank - 2)
-    if value.perm == swapped:
-        return value, True
+    innermost = next((axis for axis in reversed(value.perm) if value.shape[axis] != 1), None)
+    if value.perm == swapped or (innermost == value.rank - 2 and not value.is_linear()):
+        return call.builder.reorder(value, swapped), True
     return call.builder.linear(value), False
