@@ -39,6 +39,8 @@ class Context:
     declined: Mapping[ir.Node, CannotExpand] = field(default_factory=dict)
     #: tensors whose columns are a permutation of the ONNX columns: column k is ONNX column order[k]
     column_orders: dict[Tensor, Array] = field(default_factory=dict)
+    #: nodes of a quantized model that compute in float: label -> operator, and why
+    float_nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: lowers every node of a graph, for operators with bodies
     lower_nodes: Callable[[Context, ir.Graph], None] = field(kw_only=True)
 

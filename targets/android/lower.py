@@ -13,6 +13,7 @@ from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import consumers, node_label, static_shape
 from edgewise.graph.expand import CannotExpand
+from edgewise.targets.android.admission import check_inputs, node_obstacle, size_obstacle
 from edgewise.targets.android.boundary import Ends, add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
@@ -40,8 +41,9 @@ class Lowered:
     refusals: tuple[UnsupportedOperator, ...]
     #: quantized ONNX values, and what takes their place
     stands_for: Mapping[ir.Value, Value]
-    #: see `Context.column_orders`
+    #: see `Context`
     column_orders: Mapping[Tensor, Array]
+    float_nodes: Mapping[str, tuple[str, str]]
 
 
 def lower(
@@ -60,6 +62,7 @@ def lower(
     Raises:
         ModelError: a shape is not static, or a dtype does not exist in TFLite.
     """
+    check_inputs(model.graph)
     plan = QdqPlan(model.graph)
     context = Context(plan, declined=declined or {}, lower_nodes=_lower_nodes)
     refusals = list(plan.refusals)
@@ -73,6 +76,10 @@ def lower(
             _lower_node(context, node)
         except UnsupportedOperator as refusal:
             refusals.append(refusal)
+            _stand_in(context, node)
+        except ModelError:
+            if not refusals:  # behind a refused node, shapes are unknown
+                raise
             _stand_in(context, node)
     outputs = [
         add_output(context, value, ends)
@@ -89,6 +96,7 @@ def lower(
         tuple(refusals),
         {value: context.values[value] for value in plan.parameters if value in context.values},
         context.column_orders,
+        context.float_nodes,
     )
 
 
@@ -113,19 +121,15 @@ def _lower_node(context: Context, node: ir.Node) -> None:
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
         raise Call(context, node, False).refuse(*_why_unknown(context, node))
+    obstacle = node_obstacle(node, plan.constant)
+    if obstacle is not None:
+        raise Call(context, node, False).refuse(*obstacle)
     _check_sizes(context, node)
     stored = _stored_dtype(plan, node)
     obstacle = _int8_obstacle(context, node, lowering, stored)
     if obstacle is not None and plan.realised and _computes_on_floats(plan, node):
-        context.findings.append(
-            Finding(
-                "android/float-island",
-                "warning",
-                f"{node.op_type} runs in float32: {obstacle}",
-                node_label(node),
-                "It costs speed, not accuracy; replace or quantize the operator to avoid it.",
-            )
-        )
+        reason = obstacle if lowering.int8 is not None else "TFLite has no integer kernel for it"
+        context.float_nodes[node_label(node)] = node.op_type, reason
     lowering.lower(Call(context, node, obstacle is None, stored or INT8))
 
 
@@ -149,7 +153,7 @@ def _why_unknown(context: Context, node: ir.Node) -> tuple[str, str]:
         )
     if node.domain not in ("", "ai.onnx"):
         return f"it belongs to the domain '{node.domain}'", "Use operators of the ONNX standard."
-    return (
+    return size_obstacle(node) or (
         "there is no TFLite form for it in Edgewise",
         "Replace it in the model, or leave that part out of the exported graph.",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from edgewise.errors import UnsupportedOperator
 from edgewise.findings import Finding
+from edgewise.targets.android.islands import island_findings
 from edgewise.targets.android.kinds import NOT_DELEGATED_INT8
 from edgewise.targets.android.lower import Lowered
 from edgewise.targets.android.model import Operator
@@ -32,6 +33,7 @@ def findings_of(lowered: Lowered) -> tuple[Finding, ...]:
     found += [refusal_finding(refusal) for refusal in lowered.refusals]
     if not lowered.refusals:
         for graph in lowered.graph.all_graphs():
+            found += island_findings(graph, lowered.float_nodes)
             found += _operator_findings(graph.operators)
     return tuple(found)
 

@@ -27,9 +27,9 @@ from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
 from edgewise.targets.android.verify_file import verify_file
 from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest, TensorSignature
+from edgewise.targets.layerwise import LayerReport
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import artifact_of, check_precision, scheme_of
-from edgewise.targets.layerwise import LayerReport
 
 
 class AndroidTarget:
