@@ -232,14 +232,15 @@ def test_scaled_product_of_matrices(check: Any, rng: Any) -> None:
     check("Gemm", {"a": a, "b": b, "c": c}, expected, transA=1, transB=1, alpha=2.0)
 
 
-def test_a_power_of_int64_by_a_computed_exponent_is_refused(kit: Any, tmp_path: Any) -> None:
-    from edgewise.errors import UnsupportedOperator
-    from edgewise.targets.android import TARGET
-
-    feeds = {"a": np.array([2, 3]), "b": np.array([3, 4])}
-    source = kit.model([kit.node("Pow", ["a", "b"], ["y"])], feeds, {"y": np.int64})
-    with pytest.raises(UnsupportedOperator, match="no POW of int64"):
-        TARGET.emit(source, tmp_path / "out", "fp32")
+@pytest.mark.parametrize("power_dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_power_by_computed_integers(check: Any, dtype: Any, power_dtype: Any) -> None:
+    a = np.array([2, -3, 7, 1, -1, 0, 5], dtype).reshape(7, 1)
+    b = np.array([0, 1, 2, 5, 10, -1, -2], power_dtype)
+    whole = np.power(a, np.maximum(b, 0).astype(dtype))
+    odd = np.power(a, (b % 2).astype(dtype))
+    expected = np.where(b >= 0, whole, np.where(np.abs(a) == 1, odd, 0)).astype(dtype)
+    check("Pow", {"a": a, "b": b}, expected)
 
 
 def test_the_integers_of_a_quantized_tensor_are_the_models_own(

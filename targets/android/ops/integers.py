@@ -7,7 +7,10 @@ With `m = a - floor(a / b) * b`, which FLOOR_MOD gives:
      rounded, is close, and so is the quotient of what is left, n - q b: each round of three
      settles 22 of the 63 bits. The first quotient is held below 2^62, where float32 may round up
      to what int64 does not hold; that takes one round more
-  3. Pow of integers with a constant exponent is repeated squaring; int32 also has a kernel
+  3. Pow of integers with one constant exponent is repeated squaring. Where exponents are computed,
+     int32 has a kernel, which fails on negative ones, and for int64 each bit of the exponent
+     chooses whether to multiply. Negative exponents give 0 but for bases 1 and -1, which only see
+     whether they are odd; so do exponents from 64 on, for whatever else overflows there
   4. a bit pattern: a | b = a + b - (a & b), a ^ b = a + b - 2 (a & b), ~a = -1 - a, all of them
      modulo 2^n
   5. BitShift to the left multiplies by a power of two out of a table, whose last entry is 0 for
@@ -140,10 +143,40 @@ def lower_pow(call: Call) -> None:
             return
     (base, power), perm = operands(call, (0, 1))
     if dtype != FLOAT32 and power.dtype != FLOAT32:
-        call.finish(compute(call, "POW", [base, cast(call, power, dtype)], perm))
+        call.finish(_integer_power(call, base, power, perm))
         return
     floats = [cast(call, value, FLOAT32) for value in (base, power)]
     call.finish(cast(call, compute(call, "POW", floats, perm), dtype))
+
+
+def _integer_power(call: Call, base: Value, power: Value, perm: Perm) -> Value:
+    one, none = scalar(call, 1, base.dtype), scalar(call, 0, power.dtype)
+    odd = compute(call, "FLOOR_MOD", [power, scalar(call, 2, power.dtype)], power.perm)
+    most = compute(call, "ADD", [odd, scalar(call, _LARGEST_POWER - 2, power.dtype)], odd.perm)
+    negative = compute(call, "LESS", [power, none], power.perm)
+    steps = compute(call, "MINIMUM", [_select(call, negative, odd, power), most], power.perm)
+    steps = cast(call, steps, INT32)
+    if base.dtype == INT64:
+        result = _by_bits(call, base, steps, perm)
+    else:
+        result = compute(call, "POW", [base, cast(call, steps, base.dtype)], perm)
+    large = compute(call, "NOT_EQUAL", [absolute(call, base), one], base.perm)
+    lost = compute(call, "LOGICAL_AND", [negative, large], perm)
+    return _select(call, lost, scalar(call, 0, base.dtype), result)
+
+
+def _by_bits(call: Call, x: Value, steps: Value, perm: Perm) -> Value:
+    """x to int32 powers from 0 to 63."""
+    zero, one, two = (scalar(call, number, INT32) for number in (0, 1, 2))
+    result = scalar(call, 1, x.dtype)
+    for _ in range(_LARGEST_POWER.bit_length() - 1):
+        bit = compute(call, "FLOOR_MOD", [steps, two], steps.perm)
+        chosen = compute(call, "NOT_EQUAL", [bit, zero], bit.perm)
+        factor = _select(call, chosen, x, scalar(call, 1, x.dtype))
+        result = compute(call, "MUL", [result, Value(factor.tensor, perm)], perm)
+        steps = compute(call, "RIGHT_SHIFT", [steps, one], steps.perm)
+        x = compute(call, "MUL", [x, x], x.perm)
+    return result
 
 
 def _repeated(call: Call, x: Value, power: int) -> Value:
