@@ -84,7 +84,7 @@ def lower(
     outputs = [
         add_output(context, value, ends)
         for value in model.graph.outputs
-        if not refusals or value.shape is not None  # that of a refused node may be unknown
+        if not refusals or _has_static_shape(value)  # that of a refused node may be unknown
     ]
     merge_shifts(context.builder.graph)
     context.builder.graph.remove_dead()
@@ -98,6 +98,10 @@ def lower(
         context.column_orders,
         context.float_nodes,
     )
+
+
+def _has_static_shape(value: ir.Value) -> bool:
+    return value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
 
 
 def _lower_nodes(context: Context, graph: ir.Graph) -> None:

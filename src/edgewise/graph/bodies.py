@@ -9,6 +9,7 @@ never change. A loop where it does not keeps unknown shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -45,6 +46,44 @@ def captured(body: ir.Graph) -> list[ir.Value]:
             read.extend(captured(inner))
     read.extend(body.outputs)
     return [value for value in dict.fromkeys(read) if value not in own]
+
+
+@dataclass(frozen=True, slots=True)
+class Inlined:
+    """A copy of a body's nodes, not yet part of a graph; the constants are its initializers."""
+
+    nodes: list[ir.Node]
+    constants: list[ir.Value]
+    results: list[ir.Value]
+
+
+def inlined(body: ir.Graph, values: Sequence[ir.Value], stem: str) -> Inlined:
+    """Copy a body with `values` in the place of its inputs; names of nodes start with `stem`."""
+    copy = body.clone(allow_outer_scope_values=True)
+    given = dict(zip(copy.inputs, values, strict=True))
+    results = [given.get(value, value) for value in copy.outputs]
+    constants = list(copy.initializers.values())
+    copy.outputs.clear()
+    copy.initializers.clear()
+    for old, new in given.items():
+        ir.convenience.replace_all_uses_with(old, new)
+    for constant_value in constants:
+        constant_value.name = f"{stem}/{constant_value.name}"
+    nodes = list(copy)
+    for index, node in enumerate(copy.all_nodes()):
+        node.name = f"{stem}/{node.name or index}"
+        name_outputs(node)
+        for output in node.outputs:
+            output.shape = None  # that of any iteration; this one's may be known better
+    copy.remove(nodes)
+    return Inlined(nodes, constants, results)
+
+
+def name_outputs(node: ir.Node) -> None:
+    """Names that no other graph of the model has: those that a graph gives on its own may be taken
+    in a body, and inference confuses the two."""
+    for index, output in enumerate(node.outputs):
+        output.name = f"{node.name}:{index}"
 
 
 def trip_count(loop: ir.Node) -> int | None:

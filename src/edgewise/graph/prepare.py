@@ -14,9 +14,11 @@ from edgewise.graph.ceil_mode import drop_empty_windows, has_ceil_mode
 from edgewise.graph.empty import fix_empty_values
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
 from edgewise.graph.io import load
+from edgewise.graph.old_scan import write_out_scans
 
 #: opset of the hub model: per-channel DequantizeLinear, Gelu, HardSwish and int4 are all in it
 HUB_OPSET = 21
+_FIRST_SCAN_WITHOUT_BATCH = 9
 #: larger folded tensors would bloat the model more than the saved node is worth
 _FOLD_LIMIT_ELEMENTS = 64 * 1024 * 1024
 
@@ -26,21 +28,24 @@ def prepare(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int | None = None,
+    owned: bool = False,
 ) -> ir.Model:
     """A copy of the model with functions inlined, opset at least 21, constants folded into
     initializers, identities and dead nodes gone, and shapes inferred.
 
     Args:
-        source: path or model (never changed).
+        source: path or model (never changed unless `owned`).
         input_shapes: fixed shape per input name.
         batch: value for symbolic first dimensions; None keeps them symbolic.
+        owned: the model is not needed any more, and may be changed instead of copied.
 
     Raises:
         UsageError: `input_shapes` names an unknown input or does not fit its rank.
         ModelError: the model cannot be read, checked or upgraded.
     """
     loaded = load(source)
-    model = ir.from_proto(ir.to_proto(loaded)) if loaded is source else loaded
+    needs_copy = loaded is source and not owned
+    model = ir.from_proto(ir.to_proto(loaded)) if needs_copy else loaded
     _fix_input_shapes(model, input_shapes or {}, batch)
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
@@ -144,6 +149,9 @@ def _upgrade(model: ir.Model) -> ir.Model:
             why="opsets from 7 up can be upgraded",
             remedy="Export the model again with a newer opset.",
         )
+    if version < _FIRST_SCAN_WITHOUT_BATCH and any(n.op_type == "Scan" for n in model.graph):
+        _infer_shapes(model)
+        write_out_scans(model)
     import onnx.version_converter
 
     if 18 <= version < 21:

@@ -53,19 +53,28 @@ def lower_if(call: Call) -> None:
             )
     read = dict.fromkeys(value for branch in branches.values() for value in captured(branch))
     around = _around(call, read)
-    bodies = {}
+    written: dict[str, tuple[_Body, list[Value]]] = {}
     for option, branch in branches.items():
         body = _Body.of(call, branch)
         for source, value in around.items():
             body.parameter(source, value)
         body.lower(branch)
-        for result, shape in zip(branch.outputs, shapes[0], strict=True):
-            body.give(body.value(call, result), identity(len(shape)))
-        bodies[option] = body.finish()
+        written[option] = body, [body.value(call, result) for result in branch.outputs]
+    perms = [_common_order(pair) for pair in zip(*(v for _, v in written.values()), strict=True)]
+    for body, values in written.values():
+        for value, perm in zip(values, perms, strict=True):
+            body.give(value, perm)
+    bodies = {option: body.finish() for option, (body, _) in written.items()}
     condition = call.builder.reshape(call.operand(0).tensor, ())
     ends = _add(call, "IF", [condition, *_tensors(around)], bodies["thenSubgraphIndex"], bodies)
-    for index, tensor in enumerate(ends):
-        call.finish(Value(tensor, identity(len(tensor.shape))), index)
+    for index, (tensor, perm) in enumerate(zip(ends, perms, strict=True)):
+        call.finish(Value(tensor, perm), index)
+
+
+def _common_order(values: Sequence[Value]) -> Perm:
+    """The order in which the branches give a result: that of the first one with a choice."""
+    linear = identity(values[0].rank)
+    return next((value.perm for value in values if value.perm != linear), linear)
 
 
 def lower_loop(call: Call) -> None:

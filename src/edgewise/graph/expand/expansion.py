@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgewise.graph.bodies import inlined, name_outputs
 from edgewise.graph.read import attribute, constant
 
 Array = npt.NDArray[Any]
@@ -118,7 +119,7 @@ class Expansion:
             num_outputs=outputs,
             name=f"{self._stem}/{op_type}_{len(self.nodes)}",
         )
-        _name_outputs(node)
+        name_outputs(node)
         self.nodes.append(node)
         return node.outputs[0] if outputs == 1 else tuple(node.outputs)
 
@@ -199,31 +200,10 @@ class Expansion:
 
     def inline(self, body: ir.Graph, values: Sequence[ir.Value]) -> list[ir.Value]:
         """Append a copy of a body's nodes with `values` as its inputs; gives its outputs."""
-        copy = body.clone(allow_outer_scope_values=True)
-        given = dict(zip(copy.inputs, values, strict=True))
-        results = [given.get(value, value) for value in copy.outputs]
-        for initializer in list(copy.initializers.values()):
-            constant = self.array(initializer.const_value.numpy())
-            given[initializer] = constant
-        copy.outputs.clear()
-        for old, new in given.items():
-            ir.convenience.replace_all_uses_with(old, new)
-        nodes = list(copy)
-        for node in copy.all_nodes():
-            node.name = f"{self._stem}/{len(self.nodes)}/{node.name}"
-            _name_outputs(node)
-            for output in node.outputs:
-                output.shape = None  # that of any iteration; this one's may be known better
-        copy.remove(nodes)
-        self.nodes.extend(nodes)
-        return results
-
-
-def _name_outputs(node: ir.Node) -> None:
-    """Names that no other graph of the model has: those that a graph gives on its own may be taken
-    in a body, and inference confuses the two."""
-    for index, output in enumerate(node.outputs):
-        output.name = f"{node.name}:{index}"
+        copy = inlined(body, values, f"{self._stem}/{len(self.nodes)}")
+        self.constants.extend(copy.constants)
+        self.nodes.extend(copy.nodes)
+        return copy.results
 
 
 def _not_static(value: ir.Value) -> CannotExpand:
