@@ -135,10 +135,14 @@ class _Freeing:
         where = _place(mine)
         if (mine.kind, mine.version) != (theirs.kind, theirs.version):
             raise _refuse(where, f"it becomes {mine.kind} or {theirs.kind}")
+        if mine.bodies or theirs.bodies:
+            raise _refuse(where, "it runs a graph of its own, whose sizes are fixed")
         if not _same_options(mine.options, theirs.options):
             raise _refuse(where, "its options depend on it")
         if len(mine.inputs) != len(theirs.inputs) or len(mine.outputs) != len(theirs.outputs):
             raise _refuse(where, "the number of its operands depends on it")
+        if mine.bodies:
+            raise _refuse(where, "its body is written for one size")
         options = dict(mine.options)
         operands = enumerate(zip(mine.inputs, theirs.inputs, strict=True))
         inputs = [self._operand(mine, position, *pair, options) for position, pair in operands]

@@ -14,12 +14,14 @@ bias of the wrong scale, weights quantized along the wrong axis), so every rule 
   7. s_input * s_weight / s_output is below 256
   8. activations are per tensor, with a zero point that int8 or uint8 holds; that of int16 is 0
   9. there is a kernel for int16 where activations are
+ 10. a body keeps all rules; what it takes and gives has the form of its operator's operands; what
+     goes round in a loop keeps its form, and a body hands on an input only at its own position
 A broken rule is a defect of the lowering, never of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -64,9 +66,46 @@ def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
                 yield operator, f"tensor '{tensor.name}' has the shape {tensor.shape}"
             yield from ((operator, text) for text in _tensor_problems(tensor))
         yield from ((operator, text) for text in _quantization_problems(operator))
+        yield from ((operator, text) for text in _body_problems(operator))
+        for body in operator.bodies.values():
+            yield from problems(body)
     for tensor in graph.outputs:
         if tensor not in known:
             yield None, f"output '{tensor.name}' is never written"
+
+
+def _body_problems(operator: Operator) -> Iterator[str]:
+    """Kernels copy operands into a body and results out of it byte by byte."""
+    for option, body in operator.bodies.items():
+        taken = operator.inputs[1:] if operator.kind == "IF" else operator.inputs
+        given = operator.outputs
+        if option == "condSubgraphIndex":
+            if [(tensor.shape, tensor.dtype.name) for tensor in body.outputs] != [((), "bool")]:
+                yield "its condition does not give one bool"
+            given = tuple(body.outputs)
+        for what, outer, inner in (("takes", taken, body.inputs), ("gives", given, body.outputs)):
+            if not _alike(outer, inner):
+                yield f"a body {what} something else than it does"
+        if operator.kind == "WHILE" and not _alike(operator.inputs, operator.outputs):
+            yield "what goes round changes its form"
+        places = {tensor: position for position, tensor in enumerate(body.inputs)}
+        for position, tensor in enumerate(body.outputs):
+            if places.get(tensor, position) != position:
+                yield f"a body hands on its input {places[tensor]} as output {position}"
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether bytes may be copied between tensors of these forms."""
+    return len(first) == len(second) and all(
+        one.shape == two.shape
+        and one.dtype == two.dtype
+        and (one.quantization is two.quantization or _same_parameters(one, two))
+        for one, two in zip(first, second, strict=True)
+    )
+
+
+def _same_parameters(one: Tensor, two: Tensor) -> bool:
+    return one.quantization is not None and one.quantization.same_as(two.quantization)
 
 
 def _tensor_problems(tensor: Tensor) -> Iterator[str]:

@@ -21,15 +21,15 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.graph.bodies import ENDLESS, captured, goes_on, trip_count
-from edgewise.targets.android.builder import FLOAT32, INT32, Builder
+from edgewise.targets.android.builder import INT32, Builder
 from edgewise.targets.android.call import NO_ACTIVATION, Call, Context
 from edgewise.targets.android.layout import Perm, Value, identity
-from edgewise.targets.android.model import INT8, INT64, Graph, Tensor
+from edgewise.targets.android.model import INT64, Graph, Tensor
 from edgewise.targets.android.qdq import QdqPlan
 
 _BOOL: np.dtype[Any] = np.dtype(np.bool_)
 #: what DYNAMIC_UPDATE_SLICE and FILL know
-_STACKED_DTYPES = (FLOAT32, INT8, INT32, INT64, _BOOL)
+_STACKED = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 _STATIC = "Give fixed input shapes ([model] input_shapes, or --input-shape)."
 
 
@@ -169,6 +169,13 @@ class _Loop:
                 "it stacks results, and data decide how many",
                 "Export the model with a constant number of iterations, or carry the result.",
             )
+        for value in graph.outputs[1 : 1 + self.carried]:
+            if value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
+                raise call.refuse(
+                    f"the shape of its carried value '{value.name}' is not known, or changes from "
+                    "one iteration to the next",
+                    "Give it one static shape for all iterations, for example by padding.",
+                )
 
     def lower(self) -> None:
         call = self.call
@@ -220,7 +227,7 @@ class _Loop:
     def _empty_stack(self, index: int) -> Value:
         """Case 3: a tensor for all iterations."""
         shape, dtype = self.call.output_shape(index), self.call.output_dtype(index)
-        if dtype not in _STACKED_DTYPES:
+        if dtype.name not in _STACKED:
             raise self.call.refuse(
                 f"it stacks results of type {dtype}", "Cast them to float32 or int32 before."
             )
