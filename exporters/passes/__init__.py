@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from edgewise.exporters.passes.base import Declined, Pass, PassOutcome
 from edgewise.exporters.passes.expand_attention import expand_attention
 from edgewise.exporters.passes.fold_batch_normalization import fold_batch_normalization
+from edgewise.exporters.passes.fuse_gelu import fuse_gelu
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
 from edgewise.exporters.passes.merge_clips import merge_clips
 from edgewise.exporters.passes.merge_transposes import merge_transposes
@@ -21,5 +22,6 @@ PASSES: Mapping[str, Pass] = {
     "merge-transposes": merge_transposes,
     "fold-batch-normalization": fold_batch_normalization,
     "merge-clips": merge_clips,
+    "fuse-gelu": fuse_gelu,
     "fuse-hard-activations": fuse_hard_activations,
 }
