@@ -15,10 +15,14 @@ from edgewise.graph.empty import fix_empty_values
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
 from edgewise.graph.io import load
 from edgewise.graph.old_scan import write_out_scans
+from edgewise.graph.quantized import is_quantized_model
+from edgewise.graph.read import constant
 
 #: opset of the hub model: per-channel DequantizeLinear, Gelu, HardSwish and int4 are all in it
 HUB_OPSET = 21
 _FIRST_SCAN_WITHOUT_BATCH = 9
+#: operators that are constants where shapes are, whatever they read
+_STARTS_OF_CONSTANTS = frozenset({"CastLike", "Constant", "Shape", "Size"})
 #: larger folded tensors would bloat the model more than the saved node is worth
 _FOLD_LIMIT_ELEMENTS = 64 * 1024 * 1024
 
@@ -193,6 +197,8 @@ def _drop_identities(model: ir.Model) -> None:
 
 
 def _fold(model: ir.Model) -> None:
+    if is_quantized_model(model) and not _has_constants_to_fold(model):
+        return  # most QDQ models were folded as hub models, and the import takes 0.3 s
     from onnxscript.optimizer import fold_constants
 
     fold_constants(
@@ -200,3 +206,25 @@ def _fold(model: ir.Model) -> None:
         input_size_limit=_FOLD_LIMIT_ELEMENTS,
         output_size_limit=_FOLD_LIMIT_ELEMENTS,
     )
+
+
+def _has_constants_to_fold(model: ir.Model) -> bool:
+    """Whether a node has constant inputs only (weights stay quantized), a body, or reads a shape.
+
+    What else the folder simplifies starts from one of these.
+    """
+    return any(
+        node.op_type in _STARTS_OF_CONSTANTS
+        or any(
+            a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in _attributes(node)
+        )
+        or (
+            node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+            and all(constant(value) is not None for value in node.inputs if value is not None)
+        )
+        for node in model.graph
+    )
+
+
+def _attributes(node: ir.Node) -> list[ir.Attr]:
+    return [a for a in node.attributes.values() if isinstance(a, ir.Attr)]

@@ -12,9 +12,10 @@ from zoo.table import Network
 
 
 def settled(network: Network, seed: int = 0) -> nn.Module:
-    """The module in evaluation mode; normalization statistics come from a few samples.
+    """The module in evaluation mode; normalized networks get weights that neither fade nor grow (He
+    et al. 2015, arXiv 1502.01852) and normalization statistics of a few samples.
 
-    Without them, deep networks of small random weights fade to nothing, and every comparison of
+    Without both, deep networks of small random weights fade to nothing, and every comparison of
     their outputs would hold.
     """
     torch.manual_seed(seed)
@@ -22,6 +23,9 @@ def settled(network: Network, seed: int = 0) -> nn.Module:
     layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not layers:
         return module
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # an average over all samples
