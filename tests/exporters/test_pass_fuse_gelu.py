@@ -17,6 +17,7 @@ CONSTANTS = {
     "slope": np.float32((2 / np.pi) ** 0.5),
 }
 ERF = "d = Div (x, root)\n e = Erf (d)\n a = Add (e, one)\n "
+INVERSE = "i = Mul (inverse, x)\n e = Erf (i)\n a = Add (one, e)\n "
 TANH = "q = Mul (c, cubic)\n s = Add (x, q)\n u = Mul (s, slope)\n t = Tanh (u)\n "
 LAST = "a = Add (one, t)\n h = Mul (x, half)\n y = Mul (h, a)"
 
@@ -33,7 +34,7 @@ def graph(body: str) -> str:
         ERF + "h = Mul (half, x)\n y = Mul (h, a)",
         ERF + "h = Div (x, two)\n y = Mul (a, h)",
         ERF + "p = Mul (half, a)\n y = Mul (x, p)",
-        "d = Mul (inverse, x)\n e = Erf (d)\n a = Add (one, e)\n h = Mul (half, x)\n y = Mul (h, a)",
+        INVERSE + "h = Div (x, two)\n y = Mul (h, a)",
         f"c = Pow (x, three)\n {TANH}{LAST}",
         f"w = Mul (x, x)\n c = Mul (w, x)\n {TANH}{LAST}",
         f"w = Pow (x, two)\n c = Mul (x, w)\n {TANH}{LAST}",
