@@ -8,7 +8,7 @@ real numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ def expectations(
     for tensor in _weights(graph):
         node = stored.get(tensor.name)
         if node is not None:
-            wanted[tensor] = [_expected(tensor.name, quantization_of(node))]
+            claim = _expected(tensor.name, quantization_of(node))
+            wanted[tensor] = [_for_each_group(claim, node)]
     return wanted
 
 
@@ -79,6 +80,17 @@ def _expected(source: str, found: TensorQuantization) -> Expected:
         np.atleast_1d(found.scale),
         zero_point - 128 if unsigned else zero_point,
     )
+
+
+def _for_each_group(claim: Expected, dequantizer: ir.Node) -> Expected:
+    """ONNX stores the scales of a transposed convolution for the channels of one group, and each
+    group has the same; TFLite has one for each channel."""
+    readers = [use.node for use in dequantizer.outputs[0].uses()]
+    groups = [int(attribute(n, "group", 1)) for n in readers if n.op_type == "ConvTranspose"]
+    if claim.scale.size == 1 or not groups:
+        return claim
+    scale, zero_point = (np.tile(part, groups[0]) for part in (claim.scale, claim.zero_point))
+    return replace(claim, scale=scale, zero_point=zero_point)
 
 
 def _constant_dequantizers(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:

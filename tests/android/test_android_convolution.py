@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgewise.errors import UnsupportedOperator
 from edgewise.graph import OrtSession
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
@@ -31,6 +32,20 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]]
     "two groups": ((1, 8, 9, 9), (6, 4, 3, 3), {"group": 2, "pads": [1] * 4}),
     "one-dimensional": ((1, 8, 15), (6, 8, 3), {"pads": [1, 1], "strides": [2]}),
     "one-dimensional depthwise": ((1, 8, 15), (8, 1, 3), {"group": 8}),
+    "stride beyond the kernel": ((1, 8, 9, 9), (6, 8, 2, 2), {"strides": [3, 4]}),
+    "volume": ((1, 4, 6, 7, 8), (5, 4, 3, 3, 3), {}),
+    "volume, every attribute": (
+        (2, 4, 6, 7, 8),
+        (5, 4, 3, 2, 3),
+        {"pads": [1, 0, 2, 0, 1, 1], "strides": [2, 1, 2], "dilations": [1, 2, 1]},
+    ),
+    "volume, same": (
+        (1, 4, 6, 7, 8), (5, 4, 3, 3, 3), {"auto_pad": "SAME_LOWER", "strides": [2] * 3},
+    ),
+    "volume, groups": ((1, 4, 6, 7, 8), (6, 2, 3, 2, 3), {"group": 2, "pads": [1] * 6}),
+    "volume, depthwise": ((1, 4, 6, 7, 8), (8, 1, 3, 3, 3), {"group": 4, "strides": [2] * 3}),
+    "volume, flat depthwise": ((1, 4, 6, 7, 8), (8, 1, 1, 3, 3), {"group": 4}),
+    "volume, pointwise": ((1, 4, 6, 7, 8), (5, 4, 1, 1, 1), {"strides": [3, 2, 1]}),
 }  # fmt: skip
 
 TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
@@ -48,7 +63,44 @@ TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "same upper": ((1, 8, 5, 5), (8, 4, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     "same lower": ((1, 8, 5, 5), (8, 4, 3, 3), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
     "one-dimensional": ((1, 8, 7), (8, 4, 4), {"strides": [2], "pads": [1, 1]}),
+    "output shape": ((1, 8, 3, 4), (8, 4, 3, 3), {"strides": [2, 2], "output_shape": [5, 7]}),
+    "larger output shape": (
+        (1, 8, 3, 4), (8, 4, 3, 3), {"strides": [2, 2], "output_shape": [8, 10]},
+    ),
+    "stride beyond the kernel": ((1, 8, 3, 4), (8, 4, 1, 1), {"strides": [3, 2]}),
+    "depthwise": (
+        (2, 12, 4, 5), (12, 1, 4, 4), {"group": 12, "strides": [2, 2], "pads": [1] * 4},
+    ),
+    "depthwise, every attribute": (
+        (1, 12, 4, 5),
+        (12, 2, 3, 2),
+        {
+            "group": 12, "strides": [2, 1], "dilations": [2, 3], "pads": [5, 2, 1, 0],
+            "output_padding": [1, 0],
+        },
+    ),
+    "one-dimensional depthwise": (
+        (1, 12, 5), (12, 2, 1), {"group": 12, "strides": [3], "pads": [1, 0]},
+    ),
+    "volume": ((1, 4, 3, 4, 5), (4, 3, 2, 2, 2), {"strides": [2] * 3}),
+    "volume, output padding": (
+        (2, 4, 3, 4, 5),
+        (4, 3, 3, 3, 3),
+        {"strides": [2, 2, 1], "pads": [1, 0, 1, 1, 1, 0], "output_padding": [1, 0, 0]},
+    ),
+    "volume, dilated": (
+        (1, 4, 3, 4, 5),
+        (4, 3, 3, 3, 3),
+        {"dilations": [2, 1, 2], "strides": [3, 2, 2], "pads": [3, 1, 1, 2, 1, 1]},
+    ),
+    "volume, groups": (
+        (1, 4, 3, 4, 5), (4, 3, 3, 3, 3), {"group": 2, "strides": [1, 2, 2]},
+    ),
+    "volume, same": (
+        (1, 4, 3, 4, 5), (4, 3, 3, 3, 3), {"strides": [2] * 3, "auto_pad": "SAME_UPPER"},
+    ),
 }  # fmt: skip
+DENSE = ("groups", "volume, groups")
 
 
 def _weights(rng: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, Any]:
@@ -81,7 +133,8 @@ def test_convolution_int8(execute: Any, kit: Any, rng: Any, case: str) -> None:
     )
     run = execute(source, {"x": x}, "w8a8")
     assert run.lsb <= kit.int8_tolerance
-    assert set(run.rules()) == (set() if len(shape) == 4 else {"android/layout-transpose"})
+    assert "android/float-island" not in run.rules()
+    assert ("android/layout-transpose" in run.rules()) == (len(shape) != 4)
 
 
 @pytest.mark.parametrize("case", TRANSPOSED)
@@ -96,7 +149,7 @@ def test_transposed_convolution_float(execute: Any, kit: Any, rng: Any, case: st
     layer = kit.node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)
     run = execute(kit.model([layer], {"x": x}, {"y": np.float32}, constants), {"x": x})
     assert run.error <= kit.float_tolerance
-    assert ("android/dense-groups" in run.rules()) == (case == "groups")
+    assert ("android/dense-groups" in run.rules()) == (case in DENSE)
 
 
 @pytest.mark.parametrize("case", TRANSPOSED)
@@ -104,17 +157,80 @@ def test_transposed_convolution_int8(execute: Any, kit: Any, rng: Any, case: str
     shape, weights, attributes = TRANSPOSED[case]
     x = rng.standard_normal(shape, np.float32)
     integers, scales = _weights(rng, weights, 1)
-    grouped = attributes.get("group", 1) > 1
     layer = kit.node("ConvTranspose", ["x", "w"], ["y"], **attributes)
-    source = kit.int8_model(
-        layer,
-        {"x": x},
-        (0.05, -3),
-        weights={"w": (integers, np.float32(0.005) if grouped else scales, 1)},
-    )
+    source = kit.int8_model(layer, {"x": x}, (0.05, -3), weights={"w": (integers, scales, 1)})
     run = execute(source, {"x": x}, "w8a8")
     assert run.lsb <= kit.int8_tolerance
     assert "android/float-island" not in run.rules()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_computed_weights(execute: Any, kit: Any, rng: Any, case: str, bias: bool) -> None:
+    shape, weights, attributes = CONVOLUTIONS[case]
+    feeds = {
+        "x": rng.standard_normal(shape, np.float32),
+        "w": rng.standard_normal(weights, np.float32) * np.float32(0.2),
+    }
+    if bias:
+        feeds["b"] = rng.standard_normal(weights[0], np.float32)
+    conv = kit.node("Conv", list(feeds), ["y"], **attributes)
+    assert execute(kit.model([conv], feeds, {"y": np.float32}), feeds).error <= kit.float_tolerance
+
+
+@pytest.mark.parametrize("case", ["plain", "same", "asymmetric", "one-dimensional"])
+def test_computed_weights_of_a_transposed_convolution(
+    execute: Any, kit: Any, rng: Any, case: str
+) -> None:
+    shape, weights, attributes = TRANSPOSED[case]
+    feeds = {
+        "x": rng.standard_normal(shape, np.float32),
+        "w": rng.standard_normal(weights, np.float32) * np.float32(0.2),
+    }
+    layer = kit.node("ConvTranspose", ["x", "w"], ["y"], **attributes)
+    run = execute(kit.model([layer], feeds, {"y": np.float32}), feeds)
+    assert run.error <= kit.float_tolerance
+
+
+def test_computed_weights_that_must_be_spread_are_refused(execute: Any, kit: Any, rng: Any) -> None:
+    shape, weights, attributes = TRANSPOSED["dilated"]
+    feeds = {"x": np.zeros(shape, np.float32), "w": np.zeros(weights, np.float32)}
+    layer = kit.node("ConvTranspose", ["x", "w"], ["y"], **attributes)
+    with pytest.raises(UnsupportedOperator, match="would have to be spread out"):
+        execute(kit.model([layer], feeds, {"y": np.float32}), feeds)
+
+
+def test_same_padding_with_output_padding_is_refused(execute: Any, kit: Any) -> None:
+    x, w = np.zeros((1, 4, 3, 4), np.float32), np.zeros((4, 3, 3, 3), np.float32)
+    layer = kit.node(
+        "ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], auto_pad="SAME_UPPER",
+        output_padding=[1, 1],
+    )  # fmt: skip
+    with pytest.raises(UnsupportedOperator, match="another shape in each runtime"):
+        execute(kit.model([layer], {"x": x}, {"y": np.float32}, {"w": w}), {"x": x})
+
+
+def test_a_volume_is_convolved_by_one_operator(kit: Any) -> None:
+    x = {"x": np.zeros((1, 4, 6, 7, 8), np.float32)}
+    conv = kit.node("Conv", ["x", "w"], ["y"])
+    found = kit.kinds(
+        kit.model([conv], x, {"y": np.float32}, {"w": np.zeros((5, 4, 3, 3, 3), np.float32)})
+    )
+    assert found.count("CONV_2D") == 1
+    assert found.count("TRANSPOSE") == 2  # a volume enters and leaves in ONNX order
+
+
+def test_a_sequence_of_one_dimensional_layers_is_never_transposed_inside(kit: Any) -> None:
+    x = {"x": np.zeros((1, 4, 16), np.float32)}
+    nodes = [
+        kit.node("Conv", ["x", "w"], ["a"], pads=[1, 1]),
+        kit.node("Relu", ["a"], ["b"]),
+        kit.node("Conv", ["b", "d"], ["c"], group=4),
+        kit.node("MaxPool", ["c"], ["y"], kernel_shape=[2], strides=[2]),
+    ]
+    constants = {"w": np.zeros((4, 4, 3), np.float32), "d": np.zeros((8, 1, 3), np.float32)}
+    found = kit.kinds(kit.model(nodes, x, {"y": np.float32}, constants))
+    assert found.count("TRANSPOSE") == 2 and found[0] == found[-1] == "TRANSPOSE"
 
 
 @given(

@@ -129,7 +129,11 @@ def _computed_parameters(call: Call, depthwise: bool) -> tuple[Tensor, Tensor]:
         ordered = builder.reorder(kernel, (0, *range(2, rank)[-2:], *tail))
         depth = spatial[0] if rank == 5 else 1
         shape = (channels, height, width, depth * inputs)
-    weights = builder.reshape(ordered.tensor, shape)
+    return builder.reshape(ordered.tensor, shape), computed_bias(call, channels)
+
+
+def computed_bias(call: Call, channels: int) -> Tensor:
+    """The bias beside computed weights; zeros where there is none."""
     if call.has(2):
-        return weights, builder.linear(call.operand(2)).tensor
-    return weights, builder.constant(np.zeros(channels, FLOAT32))
+        return call.builder.linear(call.operand(2)).tensor
+    return call.builder.constant(np.zeros(channels, FLOAT32))

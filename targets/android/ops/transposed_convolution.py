@@ -1,14 +1,16 @@
 """ConvTranspose over one, two and three axes.
 
-1. one and two axes         TRANSPOSE_CONV with SAME padding where it crops as ONNX does, else
-                            VALID and a SLICE
+1. one and two axes     TRANSPOSE_CONV with SAME padding where it crops as ONNX does, else VALID
+                        and a SLICE
 2. dilations, output_padding, and rows that no input reaches
-                            zeros between and after the kernel's elements
-3. groups                   weights spread over a dense block-diagonal kernel
-4. three axes               along depth, output `o` is the sum over the window's taps `t` of the
-                            input at (o + crop - t * dilation) / stride where that is whole: a
-                            convolution of the input with zeros stuffed in. Its depths go into
-                            the channels, see `volume`, and case 1 does the rest
+                        zeros between and after the kernel's elements
+3. groups               a group per channel: a depthwise convolution where that is cheaper, see
+                        `stuffed_convolution`; others: weights spread over a dense kernel
+4. computed weights     (float) transposed as they come, where neither 2 nor 3 applies
+5. three axes           along depth, output `o` is the sum over the window's taps `t` of the input
+                        at (o + crop - t * dilation) / stride where that is whole: a convolution
+                        of the input with zeros stuffed in. Its depths go into the channels, see
+                        `volume`, and case 1 does the rest
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import NHWC, Value
 from edgewise.targets.android.model import Array, Tensor
-from edgewise.targets.android.ops.convolution import check_rank
+from edgewise.targets.android.ops.convolution import check_rank, computed_bias
 from edgewise.targets.android.ops.spatial import (
     SAME,
     VALID,
@@ -32,6 +34,7 @@ from edgewise.targets.android.ops.spatial import (
     image_output_shape,
     planar,
 )
+from edgewise.targets.android.ops.stuffed_convolution import is_cheaper, lower_stuffed
 from edgewise.targets.android.ops.volume import NDHWC, pad_depth, stack_taps, stuff_depth, unstack
 from edgewise.targets.android.ops.weights import int8_obstacle, weight_tensors
 
@@ -39,26 +42,20 @@ _BIAS_VERSION, _ACTIVATION_VERSION = 3, 4
 
 
 def conv_transpose_int8_obstacle(call: Call) -> str | None:
-    found = call.quantized_constant(1)
-    if call.attribute("group", 1) > 1 and found is not None and not found[1].per_tensor:
-        return "its grouped weights have one scale per channel of a group"
     return int8_obstacle(call, channel_axis=1, channels=call.output_shape()[1])
 
 
 def lower_conv_transpose(call: Call) -> None:
-    shape = call.known(1, "weights").shape
+    shape = call.shape(1)
     check_rank(call, len(shape) - 2)
-    groups = int(call.attribute("group", 1))
-    if groups > 1:
-        call.note(
-            "dense-groups",
-            f"its {groups} groups are computed as one dense kernel",
-            "TFLite has no grouped transposed convolution.",
-        )
-    window = _window(call, shape[2:])
+    groups, window = int(call.attribute("group", 1)), _window(call, shape[2:])
     if len(shape) < 5:
+        plane, output = planar(window), image_output_shape(call)
         x = image(call.builder, call.operand(0))
-        y = _transposed(call, x, planar(window), image_output_shape(call))
+        if call.constant(1) is not None and is_cheaper(shape[0], groups, plane):
+            y = lower_stuffed(call, x, plane, output)
+        else:
+            y = _transposed(call, x, plane, output)
         call.finish(from_image(call.builder, y, len(shape)))
         return
     x = _depth_in_channels(call, window.along((0,)))
@@ -93,7 +90,7 @@ def _window(call: Call, kernel: Sequence[int]) -> Window:
 
 
 def _depth_in_channels(call: Call, window: Window) -> Value:
-    """Case 4: the images to convolve; tap `t` of the window is slice `t`."""
+    """Case 5: the images to convolve; tap `t` of the window is slice `t`."""
     builder, depth = call.builder, call.output_shape()[2]
     (stride,), (dilation,), (crop,) = window.strides, window.dilations, window.begin
     x = stuff_depth(builder, builder.reorder(call.operand(0), NDHWC), stride)
@@ -104,21 +101,38 @@ def _depth_in_channels(call: Call, window: Window) -> Value:
 
 
 def _transposed(call: Call, x: Value, window: Window, output: tuple[int, int, int, int]) -> Value:
-    """Cases 1 to 3: NHWC to NHWC, not finished."""
+    """Cases 1 to 4: NHWC to NHWC, not finished."""
     spread = tuple(
         max(extent, crop + out - (count - 1) * stride)
         for extent, crop, out, count, stride in zip(
             window.extent, window.begin, output[2:], x.shape[2:], window.strides, strict=True
         )
     )
-    arrange = partial(_to_dense, dilations=window.dilations, spread=spread, groups=_groups(call))
-    weights, bias = weight_tensors(call, arrange, 1, 0, output[1])
+    parameters = _parameters(call, window, spread, output[1])
     solid = Window(spread, window.strides, (1, 1), window.begin, (0, 0))
-    return _write(call, x, (weights, bias), solid, output)
+    return _write(call, x, parameters, solid, output)
 
 
-def _groups(call: Call) -> int:
-    return int(call.attribute("group", 1))
+def _parameters(call: Call, window: Window, spread: Dims, channels: int) -> tuple[Tensor, Tensor]:
+    groups = int(call.attribute("group", 1))
+    if call.constant(1) is not None:
+        if groups > 1:
+            call.note(
+                "dense-groups",
+                f"its {groups} groups are computed as one dense kernel",
+                "TFLite has no grouped transposed convolution.",
+            )
+        arrange = partial(_to_dense, dilations=window.dilations, spread=spread, groups=groups)
+        return weight_tensors(call, arrange, 1, 0, channels)
+    if groups > 1 or spread != window.kernel or len(call.shape(1)) == 5:
+        raise call.refuse(
+            "its computed weights would have to be spread out",
+            "Make the weights constant, or use one group without dilations and output_padding.",
+        )
+    kernel = call.operand(1)
+    ordered = call.builder.reorder(kernel, (1, *range(2, kernel.rank), 0))
+    shape = (channels, *spread, kernel.shape[0])
+    return call.builder.reshape(ordered.tensor, shape), computed_bias(call, channels)
 
 
 def _to_dense(kernel: Array, *, dilations: Dims, spread: Dims, groups: int) -> Array:

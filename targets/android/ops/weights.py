@@ -59,6 +59,8 @@ def int8_parameters(
         return weights
     integers, scale = weights
     scale = (scale * np.float32(factor)).astype(np.float32)
+    if 1 < scale.size < channels:  # per channel of one group: each group has the same scales
+        scale = np.tile(scale, channels // scale.size)
     source, wanted = call.operand(0).quantization, call.wanted()
     if source is None or wanted is None:
         return "its input or output is not quantized"

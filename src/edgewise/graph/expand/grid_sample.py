@@ -3,13 +3,15 @@
 A coordinate g in -1..1 is, along an axis of `size` pixels, the place
   align_corners      (g + 1) / 2 * (size - 1)
   otherwise          ((g + 1) * size - 1) / 2
-Places outside -0.5..size - 0.5 (with align_corners 0..size - 1) are, by `padding_mode`,
-  zeros              left as they are; pixels outside the image count as zero
-  border             moved to the nearest pixel
-  reflection         mirrored at both ends as often as needed: with t = |x - low| mod 2 * span,
-                     x = low + min(t, 2 * span - t)
-and the pixels around a place that lie outside are found in the same way. Modes: nearest (half to
-even), linear (2 pixels per axis), cubic (4 pixels per axis, Keys' kernel with a = -0.75).
+and is sampled from the pixels around it: nearest (half to even), linear (2 pixels per axis), cubic
+(4 pixels per axis, Keys' kernel with a = -0.75). Outside the image there are, by `padding_mode`,
+  zeros              zeros
+  border             the pixels at the border; a place that is not sampled cubically is moved there,
+                     which is the same (for cubic, ONNX Runtime and PyTorch do not move it)
+  reflection         mirror images: place and pixels are mirrored at low = -0.5 and low + span =
+                     size - 0.5 (with align_corners at 0 and size - 1) as often as needed: with
+                     t = |x - low| mod 2 * span, x becomes low + min(t, 2 * span - t)
+A place so far outside that no pixel of the image is near is as good as any other one.
 """
 
 from __future__ import annotations
@@ -72,14 +74,9 @@ class _Sampler:
     def _moved(self, e: Expansion, place: ir.Value, size: int) -> ir.Value:
         if self.padding == "reflection":
             return self._reflected(e, place, size)
-        if self.padding == "zeros":  # far away is as good as any place outside, and fits int32
+        if self.padding == "zeros" or self.mode == "cubic":
             return clip(e, place, -_REACH - 1, size + _REACH)
-        inner = clip(e, place, 0, size - 1)
-        if self.mode != "cubic" or self.align_corners:
-            return inner
-        near = e.op("Equal", place, clip(e, place, -0.5, size - 0.5))
-        moved: ir.Value = e.op("Where", near, place, inner)
-        return moved
+        return clip(e, place, 0, size - 1)
 
     def _reflected(self, e: Expansion, place: ir.Value, size: int) -> ir.Value:
         low, span = (0.0, size - 1.0) if self.align_corners else (-0.5, float(size))
