@@ -9,7 +9,7 @@ faithful way to round the arithmetic of the QDQ model and the artifact's are ano
 nearer to the truth, and their largest differences over a sample scatter, hence a factor of two:
 
     limit of LSB            = max(2, 2 * floor)
-    limit of disagreement   = max(0.5 %, 2 * disagreement of the floor)
+    limit of disagreement   = max(0.5 %, 2 * disagreement of the floor, one example)
 
 The floor tells noise from error only in distribution; that every single layer is right is told by
 `layers`.
@@ -30,6 +30,8 @@ from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
 
 GATE_MAX_LSB = 2.0
 GATE_ARGMAX_AGREEMENT = 0.995
+#: a single example that disagrees is no evidence, unless it is more than this share of them
+_SLACK = 0.05
 #: how much further than the noise floor an artifact may be
 FLOOR_FACTOR = 2.0
 
@@ -123,9 +125,10 @@ def not_measured(reason: str, samples: int = 0) -> Equivalence:
     return Equivalence(None, None, None, None, None, False, samples, reason)
 
 
-def limits(floor: NoiseFloor | None) -> tuple[float, float]:
+def limits(floor: NoiseFloor | None, samples: int) -> tuple[float, float]:
     """The most LSB, and the least agreement of the argmax, that the gate lets pass."""
-    lsb, agreement = GATE_MAX_LSB, GATE_ARGMAX_AGREEMENT
+    lsb = GATE_MAX_LSB
+    agreement = min(GATE_ARGMAX_AGREEMENT, 1.0 - min(1.0 / max(samples, 1), _SLACK))
     if floor is not None and floor.max_lsb is not None:
         lsb = max(lsb, FLOOR_FACTOR * floor.max_lsb)
     if floor is not None and floor.argmax_agreement is not None:
@@ -137,12 +140,12 @@ def equivalence_findings(result: Equivalence) -> list[Finding]:
     """A warning where the artifact is not the model it was made from, by the gate above."""
     if result.max_lsb is None and result.argmax_agreement is None and result.samples:
         return [Finding("validation/not-equal", "error", result.reason or "no figures")]
-    most, least = limits(result.floor)
+    most, least = limits(result.floor, result.samples)
     misses = []
     if result.max_lsb is not None and result.max_lsb > most:
         misses.append(f"outputs differ by up to {result.max_lsb:.3g} LSB (limit {most:.3g})")
     agreement = result.argmax_agreement
-    if agreement is not None and agreement < least:
+    if agreement is not None and agreement < least - 1e-9:
         misses.append(f"the argmax is equal on {agreement:.2%} (limit {least:.2%})")
     if not misses:
         return []

@@ -152,7 +152,19 @@ def test_gate(off: int, misses: list[str]) -> None:
 def test_limits_follow_the_noise_floor(
     floor: NoiseFloor | None, expected: tuple[float, float]
 ) -> None:
-    assert limits(floor) == pytest.approx(expected)
+    assert limits(floor, 1000) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("disagreeing", "samples", "misses"),
+    [(1, 60, False), (2, 60, True), (1, 1, True), (1, 10, True), (5, 1000, False), (6, 1000, True)],
+)
+def test_one_example_among_many_is_no_evidence(
+    disagreeing: int, samples: int, misses: bool
+) -> None:
+    agreement = (samples - disagreeing) / samples
+    result = Equivalence(1.0, 0.0, agreement, 30.0, 0.1, False, samples)
+    assert bool(equivalence_findings(result)) == misses
 
 
 @pytest.mark.parametrize(("off", "misses"), [(6, False), (7, True)])
