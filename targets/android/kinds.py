@@ -210,7 +210,8 @@ def fixed_output(kind: str, stored: np.dtype[Any] | None) -> tuple[float, int] |
 
 #: int8 operators that XNNPACK leaves to the slower built-in kernels (LiteRT 2.3, x86-64)
 NOT_DELEGATED_INT8 = frozenset({
-    "ABS", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "BROADCAST_TO", "GATHER", "GATHER_ND", "GELU",
-    "HARD_SWISH", "LOG_SOFTMAX", "MAXIMUM", "MINIMUM", "MIRROR_PAD", "NEG", "PADV2", "PRELU",
-    "RELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "SOFTMAX", "STRIDED_SLICE", "TILE",
+    "ABS", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "BROADCAST_TO", "EXP", "GATHER", "GATHER_ND",
+    "GELU", "HARD_SWISH", "LOG", "LOG_SOFTMAX", "MAXIMUM", "MINIMUM", "MIRROR_PAD", "NEG", "PADV2",
+    "PRELU", "RELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "SOFTMAX", "STRIDED_SLICE",
+    "TILE",
 })  # fmt: skip

@@ -6,8 +6,11 @@ from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
 from edgewise.targets.android.kinds import FIXED_INT16_OUTPUTS, FIXED_OUTPUTS
 from edgewise.targets.android.ops.table import INT8_OPERATORS, INT16_OPERATORS
 
-#: ArgMax and ArgMin read int8 but write indices: there is no output to quantize
-_QUANTIZED_OPS = INT8_OPERATORS - {"ArgMax", "ArgMin"}
+#: ArgMax and ArgMin read int8 but write indices: there is no output to quantize. The others have
+#: an integer form where both ends are quantized anyway, but results that int8 holds badly
+_QUANTIZED_OPS = INT8_OPERATORS - {
+    "ArgMax", "ArgMin", "Div", "Exp", "Log", "Neg", "Pow", "ReduceSum",
+}  # fmt: skip
 
 SHARED_SCALE_OPS = frozenset({
     "AveragePool", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherND",

@@ -34,7 +34,6 @@ UNARY_KINDS = {
     "HardSwish": "HARD_SWISH",
     "LeakyRelu": "LEAKY_RELU",
     "Log": "LOG",
-    "Neg": "NEG",
     "Not": "LOGICAL_NOT",
     "Round": "ROUND",
     "Sigmoid": "LOGISTIC",

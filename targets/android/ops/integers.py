@@ -26,6 +26,7 @@ from edgewise.targets.android.builder import FLOAT32
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import Perm, Value
 from edgewise.targets.android.model import INT32, INT64
+from edgewise.targets.android.ops import int8_arithmetic
 from edgewise.targets.android.ops.dtypes import BOOL, cast, compute, scalar
 from edgewise.targets.android.ops.elementwise import operands
 
@@ -36,10 +37,13 @@ _UNSIGNED = "u"
 
 def lower_div(call: Call) -> None:
     """Case 2, and DIV for the rest."""
+    if call.int8:
+        int8_arithmetic.lower_div(call)
+        return
     values, perm = operands(call, (0, 1))
     if values[0].dtype == FLOAT32:
-        options = {"fusedActivationFunction": call.fused_activation()}
-        call.finish(call.write("DIV", values, perm, **options))
+        activation = call.fused_activation()
+        call.finish(call.write("DIV", values, perm, fusedActivationFunction=activation))
         return
     if values[0].dtype != INT64:
         call.finish(compute(call, "DIV", values, perm))
@@ -117,6 +121,14 @@ def absolute(call: Call, x: Value) -> Value:
     return compute(call, "ABS", [x], x.perm)
 
 
+def lower_neg(call: Call) -> None:
+    if call.int8:
+        int8_arithmetic.lower_neg(call)
+        return
+    x = call.numbers(0)
+    call.finish(compute(call, "NEG", [x], x.perm))
+
+
 def lower_sign(call: Call) -> None:
     x = call.numbers(0)
     if x.dtype != INT64:
@@ -131,6 +143,9 @@ def lower_sign(call: Call) -> None:
 
 def lower_pow(call: Call) -> None:
     """Case 3; the result has the type of the base."""
+    if call.int8:
+        int8_arithmetic.lower_pow(call)
+        return
     dtype, exponent = call.numbers(0).dtype, call.constant(1)
     if exponent is not None and exponent.size == 1 and len(call.shape(1)) <= len(call.shape(0)):
         number = float(exponent.reshape(()))

@@ -14,7 +14,6 @@ DynamicQuantizeLinear finds scale and zero point of a range that holds 0:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -117,18 +116,21 @@ def _in_parts(
     if length <= largest:
         whole: ir.Value = e.op("Cast", multiply(first[0], second[0]), to=_INT32)
         return whole
-    sums = []
+    sums: list[ir.Value] = []
     for start in range(0, length, largest):
         bounds = e.ints([start]), e.ints([min(start + largest, length)])
         parts = [e.op("Slice", value, *bounds, e.ints([axis])) for value, axis in (first, second)]
         sums.append(e.op("Cast", multiply(*parts), to=_INT32))
-    return reduce(lambda total, part: e.op("Add", total, part), sums)
+    total = sums[0]
+    for part in sums[1:]:
+        total = e.op("Add", total, part)
+    return total
 
 
 def _centred(e: Expansion, index: int, zero: int, *, column: bool = False) -> ir.Value:
     """An operand less its zero point, as float32. A vector of zero points belongs to the rows of
     the left operand (`column`), or to the columns of the right one."""
-    value = e.op("Cast", e.input(index), to=_FLOAT)
+    value: ir.Value = e.op("Cast", e.input(index), to=_FLOAT)
     if not e.has(zero):
         return value
     point = e.op("Cast", e.input(zero), to=_FLOAT)
