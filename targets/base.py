@@ -133,6 +133,9 @@ class Target(Protocol):
     def scheme(self, precision: str) -> Scheme:
         """How the target wants the QDQ model. Raises UnsupportedPrecision."""
 
+    def check_options(self, options: Mapping[str, Any], precision: str) -> None:
+        """Raises UsageError for an option of [targets.<name>] that is unknown or cannot be."""
+
     def check(self, model: ir.Model) -> list[Finding]:
         """Remarks on a float or QDQ model; severity `error` marks what `emit` will refuse."""
 

@@ -13,7 +13,6 @@ from edgewise.data import ImagePreprocessing
 from edgewise.errors import UsageError
 from edgewise.references import is_reference
 from edgewise.targets import Target
-from edgewise.targets.preconditions import check_options
 from edgewise.targets.validation import Budget, Metric, get_metric
 
 #: the metric that asks for agreement with fp32 only, and so for no labels
@@ -144,10 +143,11 @@ def budget_of(limits: BudgetLimits) -> Budget:
 def _target_plan(project: Project, name: str) -> TargetPlan:
     table = project.target_tables[name]
     target = edgewise.targets.get(name)
-    check_options(name, table.options, target.options)
+    scheme = target.scheme(table.precision)
+    target.check_options(table.options, table.precision)
     return TargetPlan(
         target,
-        target.scheme(table.precision),
+        scheme,
         table.options,
         budget_of(project.budget.for_target(name)),
     )

@@ -39,6 +39,7 @@ def raise_refusals(
     why = first.finding.message.removeprefix(f"{first.targets[0]} cannot take this operator: ")
     remedy = " ".join(part for part in (first.finding.remedy, _rest(rest)) if part)
     op_type = _op_type(first.finding.node, models[first.targets[0]])
+    why = why.removeprefix(f"{op_type}: ")
     if op_type is None:
         raise ModelError(
             f"{targets} cannot take the model",

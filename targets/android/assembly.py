@@ -22,7 +22,7 @@ from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.options import DYNAMIC, AndroidOptions
 from edgewise.targets.android.pixels import Folded, fold_preprocessing, remaining_preprocessing
 
-#: raises when a prepared model does not fit the precision
+#: raises when a model does not fit what is asked for
 Check = Callable[[ir.Model], None]
 
 
@@ -40,42 +40,59 @@ def assemble(
     options: AndroidOptions,
     preprocessing: Mapping[str, Any] | None,
     check: Check,
+    *,
+    admit: Check | None = None,
 ) -> Assembled:
     """Lower the model as the options say. The first refusal of a node is raised.
+
+    Args:
+        source: never changed.
+        preprocessing: how a picture becomes an input of the model, where that is known.
+        check: looks at the prepared model before it is lowered.
+        admit: looks at the model before it is prepared.
 
     Raises:
         UsageError: an option does not fit the model.
         ModelError: the model cannot be prepared; UnsupportedOperator names the node.
     """
     model = load(source)
-    if options.batch == DYNAMIC:
-        name = batch_name(model)
-        first, second = (_at(model, b, options, preprocessing, check) for b in PROBED_BATCHES)
-        lowered = free_batch(first.lowered, second.lowered, name)
-        return replace(first, lowered=lowered)
-    check_batch(model, options.batch)
-    return _at(model, options.batch, options, preprocessing, check)
+    if admit is not None:
+        admit(model)
+    assembly = _Assembly(options, preprocessing, check)
+    owned = model is not source
+    if options.batch != DYNAMIC:
+        check_batch(model, options.batch)
+        return assembly.at(model, options.batch, owned)
+    name = batch_name(model)
+    first, second = (
+        assembly.at(model, batch, owned and batch == PROBED_BATCHES[-1]) for batch in PROBED_BATCHES
+    )
+    return replace(first, lowered=free_batch(first.lowered, second.lowered, name))
 
 
-def _at(
-    model: ir.Model,
-    batch: int,
-    options: AndroidOptions,
-    preprocessing: Mapping[str, Any] | None,
-    check: Check,
-) -> Assembled:
-    ends = Ends(options.io, options.layout)
-    if not options.fold_preprocessing:
-        legal, declined = legalize(model, batch=batch)
-        check(legal)
-        return Assembled(legal, _complete(lower(legal, declined, ends=ends)), preprocessing)
-    prepared = prepare(model, batch=batch)
-    check(prepared)
-    folded = fold_preprocessing(prepared, preprocessing)
-    legal, declined = legalize(prepared, batch=batch)
-    lowered = _with_pixels(_complete(lower(legal, declined, ends=ends)), folded)
-    rest = remaining_preprocessing(preprocessing or {}, lowered.inputs[0].layout)
-    return Assembled(legal, lowered, rest)
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """See `assemble`."""
+
+    options: AndroidOptions
+    preprocessing: Mapping[str, Any] | None
+    check: Check
+
+    def at(self, model: ir.Model, batch: int, owned: bool) -> Assembled:
+        """The graph for one batch; `owned` models are changed instead of copied."""
+        ends = Ends(self.options.io, self.options.layout)
+        if not self.options.fold_preprocessing:
+            legal, declined = legalize(model, batch=batch, owned=owned)
+            self.check(legal)
+            lowered = _complete(lower(legal, declined, ends=ends))
+            return Assembled(legal, lowered, self.preprocessing)
+        prepared = prepare(model, batch=batch, owned=owned)
+        self.check(prepared)
+        folded = fold_preprocessing(prepared, self.preprocessing)
+        legal, declined = legalize(prepared, batch=batch, owned=True)
+        lowered = _with_pixels(_complete(lower(legal, declined, ends=ends)), folded)
+        rest = remaining_preprocessing(self.preprocessing or {}, lowered.inputs[0].layout)
+        return Assembled(legal, lowered, rest)
 
 
 def _complete(lowered: Lowered) -> Lowered:

@@ -14,6 +14,7 @@ from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.flatbuffer import assign_names
 from edgewise.targets.android.layers import cuts_of
 from edgewise.targets.android.options import AndroidOptions
+from edgewise.targets.android.pixels import original_preprocessing
 from edgewise.targets.android.reader import UnreadableFile, read_file
 from edgewise.targets.android.replay import replay
 from edgewise.targets.base import Artifact, Feeds
@@ -44,7 +45,7 @@ def compare_layers(
         raise UsageError(
             "layers can be compared at batch 1 only", remedy="Emit with batch = 1 to compare."
         )
-    lowered = assemble(source, options, manifest.preprocessing, lambda _: None).lowered
+    lowered = assemble(source, options, original_preprocessing(manifest), lambda _: None).lowered
     assign_names(lowered.graph)
     try:
         file = read_file(artifact.path.read_bytes())

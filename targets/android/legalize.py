@@ -15,14 +15,14 @@ from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
 
 
 def legalize(
-    source: str | Path | ir.Model, *, batch: int = 1
+    source: str | Path | ir.Model, *, batch: int = 1, owned: bool = False
 ) -> tuple[ir.Model, dict[ir.Node, CannotExpand]]:
     """A copy ready for `lower`, and why some of its nodes could not be expanded.
 
-    `batch` takes the place of symbolic first dimensions. Raises ModelError when the model cannot
-    be prepared.
+    `batch` takes the place of symbolic first dimensions; an `owned` model is changed instead of
+    copied. Raises ModelError when the model cannot be prepared.
     """
-    model = prepare(source, batch=batch)
+    model = prepare(source, batch=batch, owned=owned)
     declined = expand(model, _lacks_lowering, loops=True)
     fuse_patterns(model)
     return model, declined

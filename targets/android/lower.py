@@ -125,9 +125,9 @@ def _lower_node(context: Context, node: ir.Node) -> None:
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
         raise Call(context, node, False).refuse(*_why_unknown(context, node))
-    obstacle = node_obstacle(node, plan.constant)
-    if obstacle is not None:
-        raise Call(context, node, False).refuse(*obstacle)
+    refused = node_obstacle(node, plan.constant)
+    if refused is not None:
+        raise Call(context, node, False).refuse(*refused)
     _check_sizes(context, node)
     stored = _stored_dtype(plan, node)
     obstacle = _int8_obstacle(context, node, lowering, stored)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -13,6 +14,7 @@ from edgewise.errors import InternalError, ModelError
 from edgewise.findings import Finding
 from edgewise.graph import activation_dtypes
 from edgewise.targets.android import runtime
+from edgewise.targets.android.admission import check_size
 from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.compare import compare_layers
 from edgewise.targets.android.expectations import expectations
@@ -43,6 +45,9 @@ class AndroidTarget:
         """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
         return scheme_of(self.name, SCHEMES, precision)
 
+    def check_options(self, options: Mapping[str, Any], precision: str) -> None:
+        AndroidOptions.of(options, self.scheme(precision))
+
     def check(self, model: ir.Model) -> list[Finding]:
         """Remarks on a float or QDQ model; every node that `emit` will refuse is an `error`.
 
@@ -72,11 +77,14 @@ class AndroidTarget:
         scheme = self.scheme(precision)
         chosen = AndroidOptions.of(options.options, scheme)
 
+        def admit(loaded: ir.Model) -> None:
+            check_size(loaded, scheme, self.precisions)
+
         def check(prepared: ir.Model) -> None:
             check_precision(prepared, scheme, self.precisions)
             _check_activation_bits(prepared, scheme)
 
-        assembled = assemble(model, chosen, options.preprocessing, check)
+        assembled = assemble(model, chosen, options.preprocessing, check, admit=admit)
         lowered = assembled.lowered
         verify(lowered.graph)
         expected = expectations(assembled.legal, lowered.stands_for, lowered.graph)

@@ -49,6 +49,9 @@ class AppleTarget:
     def scheme(self, precision: str) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
 
+    def check_options(self, options: Mapping[str, Any], precision: str) -> None:
+        _compute(self.scheme(precision), options)
+
     def check(self, model: ir.Model) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
         what may keep the model off the Neural Engine."""

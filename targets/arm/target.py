@@ -40,6 +40,10 @@ class ArmTarget:
     def scheme(self, precision: str) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
 
+    def check_options(self, options: Mapping[str, Any], precision: str) -> None:
+        self.scheme(precision)
+        _batch(options)
+
     def check(self, model: ir.Model) -> list[Finding]:
         try:
             return _findings(_tuned(model, batch=None))

@@ -100,10 +100,13 @@ def test_an_unsupported_operator_is_told_for_all_targets(
     run: Run, tiny: Any, tmp_path: Path, make_model: Callable[..., onnx.ModelProto]
 ) -> None:
     onnx.save(
-        make_model([helper.make_node("Det", ["hidden"], ["scores"], "determinant")]), tiny.model
+        make_model([helper.make_node("RandomNormalLike", ["hidden"], ["scores"], "noise")]),
+        tiny.model,
     )
     flags = [*tiny.build_flags(tmp_path / "dist"), "--target", "apple", "--target", "android"]
-    fails(run, flags, 3, "node 'determinant' (Det)", "android, apple cannot take this operator")
+    fails(
+        run, flags, 3, "node 'noise' (RandomNormalLike)", "android, apple cannot take this operator"
+    )
 
 
 def test_a_file_where_the_output_folder_should_be(run: Run, tiny: Any, tmp_path: Path) -> None:
@@ -203,6 +206,32 @@ def test_an_unknown_option_of_a_target_is_refused_before_any_work(
     tiny.project.write_text(tiny.project.read_text() + "bach = 1\n")
     arguments = ["build", str(tiny.project), "--out", str(tmp_path / "dist")]
     fails(run, arguments, 2, "[targets.arm]: unknown option 'bach'. Known options: batch")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[targets.arm]\nbatch = 0", "[targets.arm]: batch must be a positive whole number"),
+        ("[targets.android]\nio = 'int4'", "[targets.android]: option 'io' is 'int4'. Allowed: "),
+        (
+            "[targets.android]\nprecision = 'fp32'\nio = 'uint8'",
+            "[targets.android]: io = 'uint8' contradicts precision fp32",
+        ),
+        ("[targets.android]\nlayout = 'CHWN'", "option 'layout' is 'CHWN'. Allowed: NHWC, NCHW"),
+        ("[targets.apple]\ncompute = 'fp8'", "[targets.apple]: compute must be one of fp16, fp32"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused_before_any_work(
+    run: Run, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
+) -> None:
+    import edgewise.pipeline
+
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("nothing may be exported yet")
+
+    monkeypatch.setattr(edgewise.pipeline, "_export", work)
+    tiny.project.write_text(tiny.project.read_text().replace("[targets.arm]", table))
+    fails(run, ["build", str(tiny.project), "--out", str(tmp_path / "dist")], 2, said)
 
 
 def test_a_defect_is_one_line_without_v_and_a_traceback_with_it(
