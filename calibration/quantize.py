@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -25,6 +25,7 @@ from edgewise.calibration.weights import weight_parameters
 from edgewise.errors import ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import constant, is_quantized_model
+from edgewise.graph.joined_bias import join_biases
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def quantize_with_findings(
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     name_nodes(work)
+    same = join_biases(work, exclude) if scheme.bias_required else {}
     placement = place(work, scheme, exclude)
     if not placement.names:
         raise ModelError(
@@ -92,7 +94,7 @@ def quantize_with_findings(
             remedy="Choose a float precision.",
         )
     to_float_form(work, placement, scheme)
-    ranges = _ranges(work, placement, statistics, method, percentile)
+    ranges = _ranges(work, placement, statistics, method, percentile, same)
     placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
@@ -149,18 +151,23 @@ def _ranges(
     statistics: Statistics,
     method: str,
     percentile: float,
+    same: Mapping[str, str],
 ) -> dict[str, Range]:
-    """The range of every activation of the placed nodes; of constants, exactly their own."""
+    """The range of every activation of the placed nodes; of constants, exactly their own.
+
+    `same` names observed tensors for those that hold the same elements.
+    """
     choose = range_method(method)
     ranges: dict[str, Range] = {}
     for node in model.graph:
         for value in activations(node) if node in placement else ():
             name, array = value.name or "", constant(value)
+            observed = same.get(name, name)
             if array is not None:
                 extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
                 ranges[name] = Range.around_zero(*extent)
-            elif name in statistics.tensors:
-                ranges[name] = choose(statistics.tensors[name], percentile)
+            elif observed in statistics.tensors:
+                ranges[name] = choose(statistics.tensors[observed], percentile)
             else:
                 raise ModelError(
                     f"the statistics lack tensor '{name}'",

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from edgewise.graph import prepare
 from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.expand.linear_quantization import needs_arithmetic
+from edgewise.graph.joined_bias import join_biases
 from edgewise.targets.android.ops.table import LOWERINGS
 from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
@@ -25,6 +26,7 @@ def legalize(
     model = prepare(source, batch=batch, owned=owned)
     declined = expand(model, _lacks_lowering, loops=True)
     fuse_patterns(model)
+    join_biases(model)
     return model, declined
 
 

@@ -20,6 +20,7 @@ from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT16, Array, Graph, Tensor
 from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
+from edgewise.targets.android.reshapes import merge_reshapes
 from edgewise.targets.android.shifts import merge_shifts
 from edgewise.targets.base import TensorSignature
 
@@ -87,6 +88,7 @@ def lower(
         if not refusals or _has_static_shape(value)  # that of a refused node may be unknown
     ]
     merge_shifts(context.builder.graph)
+    merge_reshapes(context.builder.graph)
     context.builder.graph.remove_dead()
     return Lowered(
         context.builder.graph,
@@ -246,7 +248,8 @@ def _stand_in(context: Context, node: ir.Node) -> None:
         except ModelError:
             shape = ()
         dtype = (output.dtype or ir.DataType.FLOAT).numpy()
-        value = Value(Tensor(shape, dtype), identity(len(shape)))
+        tensor = Tensor(shape, dtype, context.plan.parameters.get(target))
+        value = Value(tensor, identity(len(shape)))
         context.values[target] = value
         quantization = context.plan.realised.get(target)
         if quantization is not None:
