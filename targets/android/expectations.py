@@ -89,8 +89,11 @@ def _for_each_group(claim: Expected, dequantizer: ir.Node) -> Expected:
     groups = [int(attribute(n, "group", 1)) for n in readers if n.op_type == "ConvTranspose"]
     if claim.scale.size == 1 or not groups:
         return claim
-    scale, zero_point = (np.tile(part, groups[0]) for part in (claim.scale, claim.zero_point))
-    return replace(claim, scale=scale, zero_point=zero_point)
+    return replace(
+        claim,
+        scale=np.tile(claim.scale, groups[0]),
+        zero_point=np.tile(claim.zero_point, groups[0]),
+    )
 
 
 def _constant_dequantizers(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:

@@ -160,6 +160,18 @@ def test_ambiguous_lengths_are_refused(execute: Any, kit: Any, rng: Any, coordin
         )  # fmt: skip
 
 
+def test_a_region_along_an_axis_whose_size_stays_is_refused(
+    execute: Any, kit: Any, rng: Any
+) -> None:
+    x = rng.standard_normal((1, 1, 9, 9), np.float32)
+    with pytest.raises(UnsupportedOperator, match="whose size stays"):
+        _resize(
+            execute, kit, x, sizes=[1, 1, 5, 9], mode="linear",
+            coordinate_transformation_mode="tf_crop_and_resize",
+            region=[0, 0, 0.1, 0.1, 1, 1, 0.7, 0.7],
+        )  # fmt: skip
+
+
 def test_interpolated_integers_are_refused(execute: Any, kit: Any, rng: Any) -> None:
     x = rng.integers(0, 100, (1, 3, 6, 8)).astype(np.uint8)
     with pytest.raises(UnsupportedOperator, match="rounded differently"):

@@ -30,6 +30,14 @@ def test_lp_pool(runtime_error: Any, rng: Any, case: str, power: int) -> None:
     assert runtime_error("LpPool", [x], p=power, **window) <= 1e-5
 
 
+def test_lp_pools_that_are_counted_differently_are_declined(declined: Any) -> None:
+    x = np.zeros((1, 1, 6, 9), np.float32)
+    same = declined("LpPool", [x], kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_UPPER")
+    assert "another shape in each runtime" in same
+    ceil = declined("LpPool", [x], kernel_shape=[1, 2], strides=[2, 4], ceil_mode=1)
+    assert "in the padding only" in ceil
+
+
 @pytest.mark.parametrize("power", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(2, 3, 9), (1, 3, 4, 5), (1, 2, 3, 4, 5)])
 def test_global_lp_pool(runtime_error: Any, rng: Any, shape: tuple[int, ...], power: int) -> None:

@@ -91,7 +91,8 @@ def nearest_indices(axis: Axis, where: Array, rounding: str) -> Array:
 
 
 def linear_kernel(distance: Array) -> Array:
-    return np.maximum(1 - np.abs(distance), 0)
+    weights: Array = np.maximum(1 - np.abs(distance), 0)
+    return weights
 
 
 def cubic_kernel(a: float) -> Kernel:

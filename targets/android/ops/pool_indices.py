@@ -118,7 +118,7 @@ def _tap_offsets(
     gathered = gather(builder, carried, 1, tap)
     if not along.any():
         return gathered.tensor
-    operands = [gathered, builder.constant(along)]
+    operands = [gathered.tensor, builder.constant(along)]
     return builder.add("ADD", operands, shape, INT32, fusedActivationFunction=NO_ACTIVATION)
 
 

@@ -140,13 +140,13 @@ def _axes(call: Call, coordinates: str) -> list[Axis]:
     scales = _scales(call, [before[axis] for axis in chosen], [after[axis] for axis in chosen])
     regions = [(0.0, 1.0)] * len(chosen)
     if coordinates == "tf_crop_and_resize":
-        region = call.known(1, "region of interest").reshape(2, -1)
-        regions = [(float(start), float(end)) for start, end in region.T]
+        ends = call.known(1, "region of interest").reshape(2, -1)
+        regions = [(float(start), float(end)) for start, end in ends.T]
     found = []
     for axis, scale, region in zip(chosen, scales, regions, strict=True):
         part = Axis(axis, before[axis], after[axis], scale, region)
         if scale != 1.0 or part.before != part.after or region != (0.0, 1.0):
-            _check_length(call, part, coordinates)
+            _check_agreement(call, part, coordinates)
             found.append(part)
     return found
 
@@ -165,15 +165,21 @@ def _scales(call: Call, before: list[int], after: list[int]) -> list[float]:
     return [min(ratios) if policy == "not_larger" else max(ratios)] * len(ratios)
 
 
-def _check_length(call: Call, axis: Axis, coordinates: str) -> None:
-    """Both formulas divide by the output's length - 1: a fraction by the specification's own
-    tests, a whole number by ONNX Runtime and PyTorch."""
+def _check_agreement(call: Call, axis: Axis, coordinates: str) -> None:
+    """Refuse what the specification's own tests and ONNX Runtime compute differently: both of
+    these coordinates divide by the output's length - 1, a fraction there and a whole number here;
+    and a region of interest is ignored here along an axis whose size stays."""
     if coordinates not in ("align_corners", "tf_crop_and_resize"):
         return
     if abs(axis.scale * axis.before - axis.after) > _WHOLE:
         raise call.refuse(
             f"{coordinates} with a scale that gives no whole size means different things",
             "Give sizes instead of scales.",
+        )
+    if axis.scale == 1.0:
+        raise call.refuse(
+            "a region of interest along an axis whose size stays means different things",
+            "Slice the input, or change the size.",
         )
 
 

@@ -141,7 +141,7 @@ def _to_dense(kernel: Array, *, dilations: Dims, spread: Dims, groups: int) -> A
     Zeros stand between the elements (dilation), after them (up to `spread`), and between groups.
     """
     inputs, per_group = kernel.shape[:2]
-    depth, height, width = (*(1,) * (5 - kernel.ndim), *kernel.shape[2:])
+    depth, height, width = [1, 1, *kernel.shape[2:]][-3:]
     split = kernel.reshape(groups, inputs // groups, per_group, depth, height, width)
     rows = split.transpose(0, 3, 1, 2, 4, 5)  # channels of a group innermost, as they are stacked
     step = depth * inputs // groups

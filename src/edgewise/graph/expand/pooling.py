@@ -28,6 +28,7 @@ def expand_lp_pool(e: Expansion) -> Sequence[ir.Value | None]:
     dilations = e.attribute("dilations") or [1] * rank
     begin, _ = resolve_pads(e.node, spatial, kernel, strides, dilations)
     output = static_shape(e.node.outputs[0])[2:]
+    _check_agreement(e, begin, strides)
     end = [
         max(
             (output[a] - 1) * strides[a]
@@ -47,6 +48,21 @@ def expand_lp_pool(e: Expansion) -> Sequence[ir.Value | None]:
     return [_root(e, e.op("Mul", mean, e.number(math.prod(kernel))), power)]
 
 
+def _check_agreement(e: Expansion, begin: Sequence[int], strides: Sequence[int]) -> None:
+    """Decline what shape inference and runtimes count differently."""
+    same = str(e.attribute("auto_pad", "NOTSET")).startswith("SAME")
+    if same and any(step > 1 for step in e.attribute("dilations") or ()):
+        raise CannotExpand(
+            "auto_pad SAME with dilations has another shape in each runtime",
+            "Export the model with explicit padding.",
+        )
+    sizes = zip(e.shape()[2:], static_shape(e.node.outputs[0])[2:], begin, strides, strict=True)
+    if any(out > 1 and (out - 1) * step >= size + low for size, out, low, step in sizes):
+        raise CannotExpand(
+            "its last window lies in the padding only", "Use ceil_mode=0 or less padding."
+        )
+
+
 def expand_global_lp_pool(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 2."""
     power, axes = int(e.attribute("p", 2)), list(range(2, e.rank()))
@@ -58,10 +74,10 @@ def expand_global_lp_pool(e: Expansion) -> Sequence[ir.Value | None]:
 def _powers(e: Expansion, x: ir.Value, power: int) -> ir.Value:
     """|x|^p"""
     if power == 2:
-        squares: ir.Value = e.op("Mul", x, x)
-        return squares
-    size = e.op("Abs", x)
-    return size if power == 1 else e.op("Pow", size, e.number(power))
+        powers: ir.Value = e.op("Mul", x, x)
+        return powers
+    powers = e.op("Abs", x)
+    return powers if power == 1 else e.op("Pow", powers, e.number(power))
 
 
 def _root(e: Expansion, total: ir.Value, power: int) -> ir.Value:
