@@ -44,14 +44,10 @@ class LayerDifference:
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """All layers in the order of execution, over `samples` inputs.
-
-    `skipped` names tensors of the QDQ model that the artifact holds but that could not be compared.
-    """
+    """All layers in the order of execution, over `samples` inputs."""
 
     layers: tuple[LayerDifference, ...]
     samples: int
-    skipped: tuple[str, ...] = ()
 
     @property
     def worst(self) -> LayerDifference | None:

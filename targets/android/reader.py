@@ -18,7 +18,9 @@ from ai_edge_litert import schema_py_generated as schema
 from edgewise.targets.android.flatbuffer import IDENTIFIER, TENSOR_TYPES
 from edgewise.targets.android.model import Array, Graph, Operator, Quantization, Tensor
 
-_DTYPES = {number: dtype for dtype, number in TENSOR_TYPES.items()}
+_DTYPES: dict[int, np.dtype[Any]] = {number: dtype for dtype, number in TENSOR_TYPES.items()}
+#: options that hold the number of a subgraph end with this
+_BODY = "SubgraphIndex"
 
 
 class UnreadableFile(Exception):
@@ -74,11 +76,12 @@ def read_file(content: bytes) -> File:
     if not model.subgraphs or not model.buffers or model.operatorCodes is None:
         raise UnreadableFile("it has no graph")
     buffers = [_data(buffer) for buffer in model.buffers]
+    subgraphs = tuple(_subgraph(table, model.operatorCodes, buffers) for table in model.subgraphs)
+    for number in range(len(subgraphs)):
+        _attach_bodies(number, subgraphs)
     return File(
         version=model.version,
-        subgraphs=tuple(
-            _subgraph(table, model.operatorCodes, buffers) for table in model.subgraphs
-        ),
+        subgraphs=subgraphs,
         signatures=tuple(_signature(table) for table in model.signatureDefs or []),
         buffer_starts=_starts(content, buffers),
         codes=tuple((code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes),
@@ -111,6 +114,16 @@ def _subgraph(table: Any, codes: Sequence[Any], buffers: list[Array]) -> Subgrap
         _ints(table.inputs),
         _ints(table.outputs),
     )
+
+
+def _attach_bodies(number: int, subgraphs: Sequence[Subgraph]) -> None:
+    """Numbers of subgraphs among the options become the graphs themselves."""
+    for operator in subgraphs[number].graph.operators:
+        for option in [name for name in operator.options if name.endswith(_BODY)]:
+            body = int(operator.options.pop(option))
+            if not number < body < len(subgraphs):  # the writer puts a graph before its bodies
+                raise UnreadableFile(f"subgraph {number} cannot run subgraph {body}")
+            operator.bodies[option] = subgraphs[body].graph
 
 
 def _tensor(table: Any, buffers: list[Array]) -> Tensor:

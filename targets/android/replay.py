@@ -27,8 +27,6 @@ from edgewise.targets.base import Feeds, TensorSignature, to_file
 from edgewise.targets.layerwise import LayerDifference, LayerReport
 
 _BINS = 1 << 16
-#: operators with graphs of their own, which a replay cannot cut out
-_CONTROL_FLOW = frozenset({"CALL_ONCE", "IF", "WHILE"})
 _STEPS_OF_A_FLOAT = 255
 
 Cuts = Mapping[Tensor, tuple[Cut, ...]]
@@ -56,13 +54,11 @@ def replay(
         ModelError: the model lacks a tensor that the file stands for.
     """
     layers = layers_of(graph, cuts)
-    fit = [layer for layer in layers if _is_replayable(layer)]
-    skipped = tuple(cut.name for layer in layers if layer not in fit for cut in layer.cuts)
-    if not fit:
-        return LayerReport((), 0, skipped)
+    if not layers:
+        return LayerReport((), 0)
     session = _reference(model, cuts, threads)
-    replayed = _Replay(fit, threads)
-    meters = [[_Meter(layer, cut) for cut in layer.cuts] for layer in fit]
+    replayed = _Replay(layers, threads)
+    meters = [[_Meter(layer, cut) for cut in layer.cuts] for layer in layers]
     samples = 0
     for feed in feeds:
         samples += 1
@@ -72,11 +68,7 @@ def replay(
             for meter in group:
                 meter.observe(reference, found)
     differences = [meter.result() for group in meters for meter in group]
-    return LayerReport(tuple(differences), samples, skipped)
-
-
-def _is_replayable(layer: Layer) -> bool:
-    return not any(operator.kind in _CONTROL_FLOW for operator in layer.operators)
+    return LayerReport(tuple(differences), samples)
 
 
 def _reference(model: ir.Model, cuts: Cuts, threads: int) -> OrtSession:
@@ -133,6 +125,7 @@ class _Replay:
                     operator.options,
                     operator.version,
                     operator.origin,
+                    operator.bodies,
                 )
             )
         return copies[layer.output]

@@ -56,8 +56,8 @@ def file_problems(content: bytes, expected: Expectations) -> Iterator[tuple[str,
     yield from _code_problems(file)
     for subgraph in file.subgraphs:
         yield from _name_problems(subgraph)
-        for operator, text in problems(subgraph.graph):
-            yield ("graph" if operator is None else _label(operator.kind, operator.origin)), text
+    for operator, text in problems(file.main.graph):  # with the bodies inside
+        yield ("graph" if operator is None else _label(operator.kind, operator.origin)), text
     yield from _signature_problems(file)
     yield from _parameter_problems(file.main, expected)
 

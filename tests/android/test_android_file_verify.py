@@ -11,6 +11,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from onnx import TensorProto, helper
 
 from edgewise.errors import InternalError
 from edgewise.targets.android import TARGET
@@ -322,3 +323,38 @@ def test_emission_stops_before_a_wrong_file_is_written(
     with pytest.raises(InternalError, match="which stands for 'x_QuantizeLinear_Output'"):
         TARGET.emit(qdq, tmp_path / "out", "w8a8")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def branching(kit: Any) -> bytes:
+    """A file whose IF runs two subgraphs."""
+    x = {"c": np.array(True), "x": np.ones((1, 3), np.float32)}
+
+    def branch(op_type: str) -> Any:
+        out = helper.make_tensor_value_info(f"{op_type}_y", TensorProto.FLOAT, (1, 3))
+        return helper.make_graph([kit.node(op_type, ["x"], [out.name])], op_type, [], [out])
+
+    node = kit.node("If", ["c"], ["y"], then_branch=branch("Exp"), else_branch=branch("Neg"))
+    source = kit.model([node], x, {"y": np.float32})
+    return serialize(assemble(source, AndroidOptions("float"), None, lambda _: None).lowered.graph)
+
+
+def test_subgraphs_are_read_as_the_bodies_of_their_operator(branching: bytes) -> None:
+    file = read_file(branching)
+    assert len(file.subgraphs) == 3
+    (found,) = (o for o in file.main.graph.operators if o.kind == "IF")
+    assert set(found.bodies) == {"thenSubgraphIndex", "elseSubgraphIndex"}
+    assert list(file_problems(branching, {})) == []
+    (signature,) = file.signatures
+    graph = file.main.graph
+    graph.input_names = [name for name, _ in signature.inputs]
+    graph.output_names = [name for name, _ in signature.outputs]
+    assert serialize(graph) == branching
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_a_body_that_is_none_is_unreadable(number: int, branching: bytes) -> None:
+    model = schema.ModelT.InitFromPackedBuf(branching)
+    operator(model, "IF").builtinOptions.thenSubgraphIndex = number
+    with pytest.raises(UnreadableFile, match=f"cannot run subgraph {number}"):
+        read_file(packed(model))
