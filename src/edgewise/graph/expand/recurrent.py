@@ -15,7 +15,8 @@ What f, g and h of the gates get is clipped to [-clip, clip].
 1. The products of all X[t] do not depend on the state: one matrix product, before the first step.
 2. A reversed direction walks from the end; the results stay where their step is.
 3. Past a sequence's own length its state stays and its output is 0. In a reversed direction these
-   steps come first, so the state is still the initial one when the sequence begins.
+   steps come first, so the state is still the initial one when the sequence begins. The last
+   state of an empty sequence is 0, as ONNX Runtime has it: the standard does not say.
 4. layout 1 has the batch first: X is transposed before, and what comes out after.
 """
 
@@ -137,7 +138,7 @@ class _Recurrent:
         found: list[ir.Value | None] = [self._stacked(outputs) if e.wants(0) else None]
         for index in range(self.state_count):
             if index + 1 < len(e.node.outputs):
-                parts = [states[index] for states in last]
+                parts = [self._of_empty(states[index], index, mask) for states in last]
                 found.append(self._final(parts) if e.wants(index + 1) else None)
         return found
 
@@ -193,6 +194,15 @@ class _Recurrent:
         lengths = e.reshape(e.input(_LENGTHS), (1, self.batch, 1))
         mask: ir.Value = e.op("Less", e.array(steps, np.int32), lengths)
         return mask
+
+    def _of_empty(self, state: ir.Value, index: int, mask: ir.Value | None) -> ir.Value:
+        """The last state, 0 for an empty sequence."""
+        e, known = self.e, self.e.constant(_LENGTHS)
+        if mask is None or not e.has(_STATE + index) or (known is not None and known.min() > 0):
+            return state
+        begins = e.op("Slice", mask, e.ints([0]), e.ints([1]), e.ints([0]))
+        kept: ir.Value = e.op("Where", begins, state, e.array(0.0, np.float32))
+        return kept
 
     def _initial(self, index: int) -> list[ir.Value]:
         """The first state of each direction, (1, batch, hidden)."""

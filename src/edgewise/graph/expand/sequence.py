@@ -13,10 +13,10 @@ packed copy of the weights for each one it finds in the file. 128 steps of an LS
 written out, take 130 MB and miss every cache (8.7 ms in LiteRT, one thread), a Loop of single steps
 takes 3.1 ms, of 4 steps 2.2 ms, of 32 steps 5.8 ms. With 64 units, where copies are small, an
 iteration's own cost decides: 1024 steps take 12.1 ms one by one, 2.2 ms by 32, 6.9 ms written out;
-but 100 steps 0.17 ms written out and 0.25 ms by 10. A loop in a loop, to copy less from iteration to
-iteration, gains nothing. UNIDIRECTIONAL_SEQUENCE_LSTM, one operator of TFLite for all steps, takes
-3.9 ms for 100 steps of 256 units (2.3 ms by 10) and 11 ms for 1000 of 128 (7.6 ms by 10); it also
-keeps its state from one run of the file to the next, where ONNX starts anew.
+but 100 steps 0.17 ms written out and 0.25 ms by 10. A loop in a loop, to copy less from one
+iteration to the next, gains nothing. UNIDIRECTIONAL_SEQUENCE_LSTM, one operator of TFLite for all
+steps, takes 3.9 ms for 100 steps of 256 units (2.3 ms by 10) and 11 ms for 1000 of 128 (7.6 ms by
+10); it also keeps its state from one run of the file to the next, where ONNX starts anew.
 """
 
 from __future__ import annotations
@@ -114,11 +114,12 @@ class Steps:
         return states, joined
 
     def _chunk(self) -> int:
-        """Steps of one iteration, at least one, and not all of them."""
+        """Steps of one iteration, at least one, and not all of them: rather fewer than many of
+        them left over."""
         by_nodes = _CHUNK_NODES // max(self.cost.nodes, 1)
         by_bytes = _CHUNK_BYTES // max(self.cost.weight_bytes, 1)
-        fitting = min(_CHUNK_STEPS, by_nodes, by_bytes, self.length // 2)
-        return max(fitting, 1)
+        most = max(min(_CHUNK_STEPS, by_nodes, by_bytes, self.length // 2), 1)
+        return min(range(most, most - most // 4 - 1, -1), key=lambda count: self.length % count)
 
     def _write_out(
         self, e: Expansion, states: Sequence[ir.Value], start: int
