@@ -127,6 +127,24 @@ def test_a_pool_over_the_whole_image_is_a_mean(kit: Any) -> None:
     assert kit.kinds(kit.model([pool], x, {"y": np.float32})) == ["MEAN"]
 
 
+def test_an_int8_average_is_a_delegated_convolution(kit: Any, rng: Any) -> None:
+    """The border has blocks of its own only where it counts fewer elements."""
+    x = {"x": rng.standard_normal((1, 3, 8, 8), np.float32)}
+    parameters = kit.measured(x["x"])
+
+    def kinds(**window: Any) -> list[str]:
+        pool = kit.node("AveragePool", ["x"], ["y"], **window)
+        return list(
+            kit.kinds(kit.int8_model(pool, x, parameters, input_parameters={"x": parameters}))
+        )
+
+    assert kinds(kernel_shape=[2, 2], strides=[2, 2]) == ["DEPTHWISE_CONV_2D"]
+    same = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    assert kinds(count_include_pad=1, **same) == ["DEPTHWISE_CONV_2D"]
+    assert kinds(**same).count("DEPTHWISE_CONV_2D") == 9
+    assert kinds(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4).count("DEPTHWISE_CONV_2D") == 4
+
+
 def test_max_pool_after_relu_pads_with_a_delegated_operator(kit: Any) -> None:
     """At zero point -128 the lowest value is real zero, which PAD writes."""
     x = {"x": np.zeros((1, 3, 8, 8), np.float32)}

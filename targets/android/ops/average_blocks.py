@@ -1,7 +1,7 @@
 """Integer average pools whose windows at the border count fewer elements.
 
-AVERAGE_POOL_2D without padding divides by its whole window, and rounding once and multiplying
-after it would be off by several steps. But windows that are cut at the border count alike along
+A pool without padding divides by its whole window, and rounding once and multiplying after it would
+be off by several steps. But windows that are cut at the border count alike along
 whole rows and columns: the output is a few blocks, each the exact integer average of a smaller
 window over a part of the image. For a 3x3 window with padding 1 there are at most nine.
 """
@@ -15,12 +15,13 @@ from edgewise.targets.android.builder import Builder
 from edgewise.targets.android.call import NO_ACTIVATION
 from edgewise.targets.android.layout import NHWC, Value
 from edgewise.targets.android.ops.pool_window import Plane
-from edgewise.targets.android.ops.spatial import VALID, Window, pad_image
+from edgewise.targets.android.ops.spatial import Window, pad_image
 
 #: more blocks than this cost more than a float pool between two conversions
 MOST_BLOCKS = 16
 
-Pool = Callable[[str, Value, Plane, int], Value]
+#: the mean over each window of an NHWC image, without padding
+Mean = Callable[[Value, Plane], Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,11 @@ def count_blocks(plane: Plane, counts_pads: bool) -> int:
 
 
 def average_blocks(
-    builder: Builder, x: Value, plane: Plane, pool: Pool, counts_pads: bool
+    builder: Builder, x: Value, plane: Plane, mean: Mean, counts_pads: bool
 ) -> Value:
     """The pooled NHWC image.
 
     Args:
-        pool: writes a pool of a kind over an image, with a padding.
         counts_pads: whether the explicit padding counts as elements.
     """
     if counts_pads:
@@ -53,7 +53,7 @@ def average_blocks(
         plane = _with_pads(plane)
     rows = []
     for down in _runs(plane, 0):
-        blocks = [_block(builder, x, plane, pool, down, across) for across in _runs(plane, 1)]
+        blocks = [_block(builder, x, plane, mean, down, across) for across in _runs(plane, 1)]
         rows.append(_join(builder, blocks, 2))
     return _join(builder, rows, 1)
 
@@ -83,14 +83,14 @@ def _runs(plane: Plane, axis: int) -> list[_Run]:
     return found
 
 
-def _block(builder: Builder, x: Value, plane: Plane, pool: Pool, down: _Run, across: _Run) -> Value:
+def _block(builder: Builder, x: Value, plane: Plane, mean: Mean, down: _Run, across: _Run) -> Value:
     batch, channels = x.shape[:2]
     size = (batch, down.high - down.low, across.high - across.low, channels)
     if size != x.tensor.shape:
         begin = builder.ints([0, down.low, across.low, 0])
         x = builder.like("SLICE", [x, begin, builder.ints(size)], x, shape=size)
     window = Window((down.kernel, across.kernel), plane.window.strides, (1, 1), (0, 0), (0, 0))
-    return pool("AVERAGE_POOL_2D", x, Plane(size[1:3], (down.count, across.count), window), VALID)
+    return mean(x, Plane(size[1:3], (down.count, across.count), window))
 
 
 def _join(builder: Builder, parts: list[Value], axis: int) -> Value:
