@@ -37,8 +37,8 @@ class Context:
     findings: list[Finding] = field(default_factory=list)
     #: nodes without a lowering that could not be expanded either, and why
     declined: Mapping[ir.Node, CannotExpand] = field(default_factory=dict)
-    #: tensors whose columns are a permutation of the ONNX columns: column k is ONNX column order[k]
-    column_orders: dict[Tensor, Array] = field(default_factory=dict)
+    #: values whose columns are permuted in the file: column k there is ONNX column order[k]
+    column_orders: dict[ir.Value, Array] = field(default_factory=dict)
     #: nodes of a quantized model that compute in float: label -> operator, and why
     float_nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: lowers every node of a graph, for operators with bodies

@@ -80,7 +80,7 @@ def cuts_of(lowered: Lowered, file: Graph) -> dict[Tensor, tuple[Cut, ...]]:
     return found
 
 
-def _cut(source: ir.Value, value: Value, orders: Mapping[Tensor, Array]) -> Cut:
+def _cut(source: ir.Value, value: Value, orders: Mapping[ir.Value, Array]) -> Cut:
     parameters = parameters_of(source)
     unsigned = parameters is not None and parameters.zero_point.dtype == np.uint8
     producer = source.producer()
@@ -92,7 +92,7 @@ def _cut(source: ir.Value, value: Value, orders: Mapping[Tensor, Array]) -> Cut:
         node=label,
         perm=value.perm,
         shift=-128 if unsigned else 0,
-        columns=orders.get(value.tensor),
+        columns=orders.get(source),
     )
 
 

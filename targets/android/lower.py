@@ -43,7 +43,7 @@ class Lowered:
     #: quantized ONNX values, and what takes their place
     stands_for: Mapping[ir.Value, Value]
     #: see `Context`
-    column_orders: Mapping[Tensor, Array]
+    column_orders: Mapping[ir.Value, Array]
     float_nodes: Mapping[str, tuple[str, str]]
 
 

@@ -120,6 +120,33 @@ def test_unsigned_models_are_compared_in_their_own_integers(
     assert layer.ok and layer.elements == 100 and layer.node == "n_y_f"
 
 
+def test_columns_of_a_flattened_float_image_keep_their_order_when_quantized(
+    kit: Any, feeds: list[Feeds], rng: np.random.Generator, emit: Emit
+) -> None:
+    """The float tensor is flattened in NHWC order, then quantized, then multiplied."""
+    nodes = [
+        kit.node("Conv", ["x", "w"], ["c"]),
+        kit.node("Softplus", ["c"], ["s"]),
+        kit.node("Flatten", ["s"], ["f"]),
+        kit.node("QuantizeLinear", ["f", "scale", "zero"], ["q"]),
+        kit.node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        kit.node("DequantizeLinear", ["m", "step"], ["k"]),
+        kit.node("MatMul", ["d", "k"], ["p"]),
+        kit.node("QuantizeLinear", ["p", "wide", "zero"], ["pq"]),
+        kit.node("DequantizeLinear", ["pq", "wide", "zero"], ["y"]),
+    ]
+    constants = {
+        "w": rng.normal(0, 0.4, (4, 3, 3, 3)).astype(np.float32),
+        "m": rng.integers(-90, 90, (144, 5)).astype(np.int8),
+        "scale": np.float32(0.05), "step": np.float32(0.002), "wide": np.float32(0.1),
+        "zero": np.int8(-3),
+    }  # fmt: skip
+    model = kit.model(nodes, feeds[0], {"y": np.float32}, constants)
+    report = compare_layers(model, emit(model), feeds)
+    assert {layer.tensor for layer in report.layers} == {"q", "pq"}
+    assert not report.beyond
+
+
 def test_a_file_of_another_model_is_refused(
     network: ir.Model, feeds: list[Feeds], emit: Emit, kit: Any
 ) -> None:

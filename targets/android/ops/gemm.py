@@ -68,7 +68,7 @@ def _fully_connected(call: Call, a: Value, transposed_b: bool, alpha: float) -> 
     """Case 1, with the bias inside the operator."""
     builder = call.builder
     a = builder.linear(a)
-    order = call.context.column_orders.get(a.tensor)
+    order = call.context.column_orders.get(call.source(0))
     shape = call.shape(1)
     channels = shape[0] if transposed_b else shape[-1]
 
@@ -98,7 +98,7 @@ def _gemm_computed_bias(call: Call, a: Value, transposed_b: bool) -> Value:
     rows = weights if transposed_b else weights.T
     alpha = np.float32(call.attribute("alpha", 1.0))
     a = builder.linear(a)
-    order = call.context.column_orders.get(a.tensor)
+    order = call.context.column_orders.get(call.source(0))
     rows = rows if order is None else rows[:, order]
     product = call.write(
         "FULLY_CONNECTED",

@@ -10,6 +10,8 @@ Identity, Dropout, Expand, Tile, Cast.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 
@@ -37,12 +39,9 @@ def lower_reshape(call: Call) -> None:
         return
     columns = np.arange(int(np.prod(x.shape[1:]))).reshape(1, *x.shape[1:])
     order = np.transpose(columns, x.perm).reshape(-1)
-    tensor = call.builder.reshape(x.tensor, shape)
-    call.context.column_orders[tensor] = order
-    value = Value(tensor, identity(len(shape)))
-    call.finish(value)
+    call.finish(Value(call.builder.reshape(x.tensor, shape), identity(len(shape))))
     result = call.context.plan.result(call.node)
-    call.context.column_orders[call.context.values[result].tensor] = order
+    call.context.column_orders.update(dict.fromkeys(_same_columns(result), order))
 
 
 def _feeds_products_only(call: Call, shape: tuple[int, ...]) -> bool:
@@ -52,6 +51,14 @@ def _feeds_products_only(call: Call, shape: tuple[int, ...]) -> bool:
         return False
     readers = _readers(call.context.plan.result(call.node))
     return bool(readers) and all(_is_product(call, node, value) for node, value in readers)
+
+
+def _same_columns(value: ir.Value) -> Iterator[ir.Value]:
+    """The value, and what Q and DQ make of it."""
+    yield value
+    for node in consumers(value):
+        if node.op_type in (QUANTIZE, DEQUANTIZE) and node.inputs[0] is value:
+            yield from _same_columns(node.outputs[0])
 
 
 def _readers(value: ir.Value) -> list[tuple[ir.Node, ir.Value]]:
