@@ -15,7 +15,7 @@ import numpy as np
 from edgewise.targets.android.builder import INT8, INT32, Builder
 from edgewise.targets.android.call import NO_ACTIVATION
 from edgewise.targets.android.layout import Value
-from edgewise.targets.android.model import Quantization
+from edgewise.targets.android.model import Quantization, Tensor
 from edgewise.targets.android.ops.pool_window import Plane
 
 _ONE = 127
@@ -29,7 +29,7 @@ def mean_by_convolution(builder: Builder, x: Value, plane: Plane, padding: int) 
     scale = np.float32(1 / (_ONE * math.prod(window.kernel)))
     weights = np.full((1, *window.kernel, channels), _ONE, INT8)
     bias_scale = (source.scale * scale).astype(np.float32)
-    operands = [
+    operands: list[Tensor | Value] = [
         x,
         builder.constant(weights, quantization=Quantization.symmetric(np.array(scale))),
         builder.constant(
