@@ -1,16 +1,49 @@
-"""How far a faithful int8 kernel of TFLite may be from QuantizeLinear, and why."""
+"""How far a faithful layer of TFLite may be from the QDQ model, in steps of its output.
+
+1. A kernel of LiteRT multiplies and adds integers exactly and rounds once, where ONNX rounds the
+   quotient of two float32 numbers. The two differ by one step at most, where a value lies (almost)
+   at the middle of two steps. This holds for every int8 kernel that the target writes, measured on
+   random networks with all of them: convolutions, products, elementwise operators, pools, means,
+   bilinear resizing, softmax and the functions that are tables of 256 entries.
+2. Where the kernel prescribes the scale of its output (TANH, LOG_SOFTMAX, ...) or shares that of
+   its input (pools), and the model wants another one, a QUANTIZE follows and rounds again. What the
+   kernel rounds to its own scale s' may be off by one step of s', which are s' / s of the output:
+
+       limit = 1 + s' / s
+
+   The android scheme makes QDQ models without such pairs; others may have them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgewise.targets.android.kinds import SAME_SCALE_KINDS
 from edgewise.targets.android.model import Operator
 from edgewise.targets.layerwise import LAYER_LSB
 
-_BY_KIND: dict[str, tuple[float, str]] = {}
+#: kinds that move integers without rounding; the other kinds of `SAME_SCALE_KINDS` compute
+_ROUNDING_AT_ONE_SCALE = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
+_EXACT = SAME_SCALE_KINDS - _ROUNDING_AT_ONE_SCALE
 
 
 def tolerance_of(operators: Sequence[Operator]) -> tuple[float, str]:
-    """Steps that the layer may differ by, and the arithmetic behind it where it is more than 1."""
-    found = [_BY_KIND[o.kind] for o in operators if o.is_int8 and o.kind in _BY_KIND]
-    return max(found, default=(LAYER_LSB, ""))
+    """The limit of a layer, and where it is more than one step, why.
+
+    Args:
+        operators: of the layer, in order of execution; the last one writes its output.
+    """
+    last = operators[-1]
+    between = last.inputs[0].quantization
+    wanted = last.outputs[0].quantization
+    writer = next((o for o in operators[:-1] if last.inputs[0] in o.outputs), None)
+    while writer is not None and writer.kind in _EXACT:
+        source = writer.inputs[0]
+        writer = next((o for o in operators if source in o.outputs), None)
+    if last.kind != "QUANTIZE" or between is None or wanted is None or writer is None:
+        return LAYER_LSB, ""
+    coarse, fine = float(between.scale[0]), float(wanted.scale[0])
+    return (
+        LAYER_LSB + coarse / fine,
+        f"{writer.kind} rounds to steps of {coarse:.3g} before a QUANTIZE to {fine:.3g}",
+    )
