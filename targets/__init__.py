@@ -10,6 +10,7 @@ from typing import cast
 
 from edgewise.errors import UsageError
 from edgewise.targets.base import (
+    About,
     Artifact,
     EmitOptions,
     Manifest,
@@ -20,6 +21,7 @@ from edgewise.targets.base import (
 
 __all__ = [
     "TARGETS",
+    "About",
     "Artifact",
     "EmitOptions",
     "Manifest",

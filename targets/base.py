@@ -112,6 +112,16 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a file says about itself beside its name; empty where the user says nothing."""
+
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EmitOptions:
     """What the build knows beyond the graph; every target understands all of it."""
 
@@ -119,6 +129,7 @@ class EmitOptions:
     labels: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # [targets.<name>] beyond precision
+    about: About = About()
 
 
 class Target(Protocol):

@@ -14,7 +14,7 @@ from edgewise.data import input_specs
 from edgewise.errors import BudgetMissed, UsageError
 from edgewise.graph import is_quantized_model, load
 from edgewise.pipeline import build_project, importable
-from edgewise.plan import check_paths, default_name, image_preprocessing
+from edgewise.plan import about, check_paths, default_name, image_preprocessing
 from edgewise.refusals import raise_refusals
 from edgewise.report import print_results, to_json
 from edgewise.report.wording import missed_budgets
@@ -163,6 +163,7 @@ def emit_command(
             name=project.model.name or default_name(project.model.source),
             preprocessing=image.for_input(inputs[0]).as_dict() if image and inputs else None,
             options=table.options,
+            about=about(project.model),
         ),
     )
     terminal.result().write(f"artifact: {artifact.path} ({artifact.size_bytes} bytes)\n")

@@ -82,6 +82,22 @@ class ModelTable(Table):
         Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the artifacts."),
         Allowed("letters, digits, '.', '_' and '-', starting with a letter or digit"),
     ] = None
+    description: Annotated[
+        str, Field(description="What the model does; the files say it."), Allowed("a text")
+    ] = ""
+    version: Annotated[
+        str,
+        Field(description="Version of the model, as in 1.2; the files say it."),
+        Allowed("a text"),
+    ] = ""
+    author: Annotated[
+        str, Field(description="Who made the model; the files say it."), Allowed("a text")
+    ] = ""
+    license: Annotated[
+        str,
+        Field(description="License of the model, as in Apache-2.0; the files say it."),
+        Allowed("a text"),
+    ] = ""
     input_shapes: Annotated[
         dict[str, Annotated[tuple[Size, ...], Field(strict=False)]],
         Field(description="Fixed shape per input, as in x = [1, 3, 224, 224]."),
@@ -189,6 +205,40 @@ class TargetTable(Table):
         return dict(self.__pydantic_extra__)
 
 
+#: what editors are told of a target's own options; the targets themselves check them
+_TARGET_OPTIONS: dict[str, dict[str, Any]] = {
+    "android": {
+        "io": {
+            "enum": ["int8", "uint8", "int16", "float"],
+            "description": "What quantized inputs and outputs hold.",
+        },
+        "layout": {
+            "enum": ["NHWC", "NCHW"],
+            "description": "Order of four-dimensional inputs and outputs.",
+        },
+        "batch": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"const": "dynamic"}],
+            "description": "Size of a symbolic first dimension.",
+        },
+        "fold_preprocessing": {
+            "type": "boolean",
+            "description": "Take uint8 pixels, and normalize them as [data.image] says.",
+        },
+    },
+    "apple": {
+        "compute": {
+            "enum": ["fp16", "fp32"],
+            "description": "Type of what a w8a8 package computes in floating point.",
+        }
+    },
+    "arm": {
+        "batch": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Size of a symbolic first dimension, which stays symbolic without.",
+        }
+    },
+}
 _ABOVE_ZERO_TEXT = "a number above 0"
 
 
@@ -306,4 +356,8 @@ def project_schema() -> dict[str, Any]:
     schema = Project.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "edgewise.toml"
+    schema["properties"]["targets"]["properties"] = {
+        name: {"$ref": "#/$defs/TargetTable", "properties": options}
+        for name, options in _TARGET_OPTIONS.items()
+    }
     return schema

@@ -262,7 +262,9 @@ def _emit(
     preprocessing = _preprocessing(run.plan, hub)
     for plan in run.plan.targets:
         with run.stage(f"emit {plan.name}"):
-            options = EmitOptions(run.plan.name, labels, preprocessing, plan.options)
+            options = EmitOptions(
+                run.plan.name, labels, preprocessing, plan.options, run.plan.about
+            )
             artifacts[plan.name] = plan.target.emit(
                 models[plan.name],
                 run.folder.staging / plan.name,

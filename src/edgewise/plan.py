@@ -8,11 +8,11 @@ from pathlib import Path
 
 import edgewise.targets
 from edgewise.calibration.scheme import Scheme
-from edgewise.config import BudgetLimits, DataTable, ImageTable, Project
+from edgewise.config import BudgetLimits, DataTable, ImageTable, ModelTable, Project
 from edgewise.data import ImagePreprocessing
 from edgewise.errors import UsageError
 from edgewise.references import is_reference
-from edgewise.targets import Target
+from edgewise.targets import About, Target
 from edgewise.targets.validation import Budget, Metric, get_metric
 
 #: the metric that asks for agreement with fp32 only, and so for no labels
@@ -47,6 +47,10 @@ class Plan:
     targets: tuple[TargetPlan, ...]
     image: ImagePreprocessing | None
     metric: Metric | None
+
+    @property
+    def about(self) -> About:
+        return about(self.project.model)
 
     @property
     def quantizes(self) -> bool:
@@ -118,6 +122,11 @@ def image_preprocessing(table: ImageTable | None) -> ImagePreprocessing | None:
         std=_numbers(table.std),
         layout=table.layout,
     )
+
+
+def about(model: ModelTable) -> About:
+    """What the user wants the files to say about themselves."""
+    return About(model.description, model.version, model.author, model.license)
 
 
 def default_name(source: str) -> str:

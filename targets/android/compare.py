@@ -14,7 +14,6 @@ from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.flatbuffer import assign_names
 from edgewise.targets.android.layers import cuts_of
 from edgewise.targets.android.options import AndroidOptions
-from edgewise.targets.android.pixels import original_preprocessing
 from edgewise.targets.android.reader import UnreadableFile, read_file
 from edgewise.targets.android.replay import replay
 from edgewise.targets.base import Artifact, Feeds
@@ -35,17 +34,18 @@ def compare_layers(
     order of axes they hold those of the model.
 
     Raises:
-        UsageError: the batch of the artifact is dynamic.
+        UsageError: the batch of the artifact is not 1, or its preprocessing is folded in.
         ModelError: the file cannot be read, or was not emitted from this model.
     """
     source = load(model)
     manifest = artifact.manifest
     options = AndroidOptions.of(manifest.options, scheme)
-    if options.batch != 1:
+    if options.batch != 1 or options.fold_preprocessing:
         raise UsageError(
-            "layers can be compared at batch 1 only", remedy="Emit with batch = 1 to compare."
+            "layers are compared at batch 1, and without preprocessing in the graph",
+            remedy="Emit once more without these options to compare.",
         )
-    lowered = assemble(source, options, original_preprocessing(manifest), lambda _: None).lowered
+    lowered = assemble(source, options, manifest.preprocessing, lambda _: None).lowered
     assign_names(lowered.graph)
     try:
         file = read_file(artifact.path.read_bytes())

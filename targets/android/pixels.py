@@ -42,7 +42,7 @@ from edgewise.graph import (
 )
 from edgewise.graph.prepare import settle
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
-from edgewise.targets.base import Manifest, Normalization
+from edgewise.targets.base import Normalization
 
 Floats = npt.NDArray[np.float64]
 
@@ -125,23 +125,6 @@ def remaining_preprocessing(preprocessing: Mapping[str, Any], layout: str) -> di
     color = "gray" if preprocessing.get("color") == "gray" else "rgb"
     rest = {"color": color, "mean": (0.0,), "std": (1.0,), "layout": layout.lower()}
     return {**preprocessing, **rest}
-
-
-def original_preprocessing(manifest: Manifest) -> Mapping[str, Any] | None:
-    """What the preprocessing was before it was folded into the artifact; else as it is."""
-    normalization = manifest.inputs[0].normalization if manifest.inputs else None
-    if normalization is None or manifest.preprocessing is None:
-        return manifest.preprocessing
-    picture = manifest.inputs[0]
-    channels_last = picture.perm[-1 if picture.layout == "NHWC" else 1] == len(picture.perm) - 1
-    turned = normalization.order != tuple(sorted(normalization.order))
-    return {
-        **manifest.preprocessing,
-        "color": "bgr" if turned else manifest.preprocessing["color"],
-        "mean": normalization.mean,
-        "std": normalization.std,
-        "layout": "nhwc" if channels_last else "nchw",
-    }
 
 
 def _take_over(model: ir.Model, preprocessing: Mapping[str, Any]) -> _Picture:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from edgewise.errors import UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.targets.android.islands import island_findings
@@ -49,12 +51,18 @@ def _operator_findings(operators: Iterable[Operator]) -> list[Finding]:
             found.append(
                 _finding("not-delegated", operator, f"XNNPACK leaves int8 {operator.kind} alone")
             )
-        elif operator.kind == "QUANTIZE" and operator.inputs[0].quantization is not None:
+        elif operator.kind == "QUANTIZE" and _is_between_scales(operator):
             found.append(_finding("requantize", operator, "scales differ: a QUANTIZE is needed"))
         if not _inside_limits(operator):
             text = f"the scales of {operator.kind} are outside what XNNPACK takes"
             found.append(_finding("scale-ratio", operator, text))
     return found
+
+
+def _is_between_scales(operator: Operator) -> bool:
+    """Whether it converts integers; uint8 comes from the user's choice of inputs and outputs."""
+    dtypes = {operator.inputs[0].dtype, operator.outputs[0].dtype}
+    return operator.inputs[0].quantization is not None and np.dtype(np.uint8) not in dtypes
 
 
 def _finding(rule: str, operator: Operator, message: str) -> Finding:

@@ -144,9 +144,8 @@ def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:
 
 
 def _content(lowered: Lowered, options: EmitOptions) -> bytes:
-    described = bool(options.labels or options.preprocessing)
-    metadata = build_metadata(options, lowered.inputs, lowered.outputs) if described else None
-    content = serialize(lowered.graph, {METADATA_NAME: metadata} if metadata else None)
+    metadata = build_metadata(options, lowered.inputs, lowered.outputs)
+    content = serialize(lowered.graph, {METADATA_NAME: metadata})
     return append_labels(content, options.labels) if options.labels else content
 
 

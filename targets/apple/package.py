@@ -24,6 +24,7 @@ from edgewise.errors import InternalError
 from edgewise.targets.apple._coremltools import ct, quiet
 from edgewise.targets.apple.lower import DEPLOYMENT_TARGET, DEPLOYMENT_TARGET_NAME, LoweredProgram
 from edgewise.targets.apple.passes import pipeline
+from edgewise.targets.base import About
 
 _AUTHOR = "com.apple.CoreML"
 _MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
@@ -125,6 +126,14 @@ class Conversion:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+
+    def sign(self, about: About) -> None:
+        """Put what the user says of the model where Xcode shows it."""
+        metadata = self._specification.description.metadata
+        metadata.shortDescription = about.description
+        metadata.versionString = about.version
+        metadata.author = about.author
+        metadata.license = about.license
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the package beyond its tensors."""

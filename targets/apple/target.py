@@ -97,6 +97,7 @@ class AppleTarget:
         inputs = tuple(_signature(port) for port in lowered.inputs)
         outputs = tuple(_signature(port) for port in lowered.outputs)
         with Conversion(lowered, compute) as conversion:
+            conversion.sign(options.about)
             manifest = Manifest(
                 name=options.name,
                 target=TARGET_NAME,

@@ -19,7 +19,7 @@ from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.integer_pad import pad_in_integers
 from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME
 from edgewise.targets.arm.session import SESSION_OPTIONS, ArmSession
-from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.base import About, Artifact, EmitOptions, Manifest, TensorSignature
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import (
     artifact_of,
@@ -72,6 +72,7 @@ class ArmTarget:
         check_precision(tuned, wanted, self.precisions)
         findings = tuple(_findings(tuned))
         manifest = _manifest(tuned, wanted.precision, options)
+        _sign(tuned, options.about)
         data = to_bytes(tuned)
         artifact = publish(
             out_dir, f"{options.name}.onnx", manifest, lambda path: _write(path, data)
@@ -90,6 +91,13 @@ class ArmTarget:
             )
         known = artifact_of(TARGET_NAME, artifact)
         return ArmSession(known.path, known.manifest, threads=threads)
+
+
+def _sign(model: ir.Model, about: About) -> None:
+    """What the user says of the model: its documentation, and metadata by name."""
+    model.doc_string = about.description or model.doc_string
+    said = {"version": about.version, "author": about.author, "license": about.license}
+    model.metadata_props.update({key: text for key, text in said.items() if text})
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from edgewise.errors import (
 )
 from edgewise.files import files_below
 from edgewise.graph import save
-from edgewise.targets import EmitOptions, Session, get
+from edgewise.targets import About, EmitOptions, Session, get
 from edgewise.targets.apple import TARGET
 from edgewise.targets.apple.table import LOWERINGS, table
 
@@ -328,3 +328,14 @@ def test_coremltools_takes_the_package_for_its_own(make, tmp_path):
     assert model.get_spec().specificationVersion == ct.target.iOS17
     assert [i.name for i in model.get_spec().description.input] == ["x"]
     assert "date" not in str(model.user_defined_metadata)
+
+
+def test_the_package_says_who_made_it(make, tmp_path):
+    from edgewise.targets.apple._coremltools import ct, quiet
+
+    options = EmitOptions(about=About("Tells flowers.", "1.2", "Ana", "MIT"))
+    artifact = TARGET.emit(make.quantized_cnn(), tmp_path, "w8a8", options=options)
+    with quiet():
+        model = ct.models.MLModel(str(artifact.path), skip_model_load=True)
+    found = (model.short_description, model.version, model.author, model.license)
+    assert found == ("Tells flowers.", "1.2", "Ana", "MIT")
