@@ -27,7 +27,7 @@ DESCRIPTION = b"Edgewise"
 SIGNATURE_KEY = b"serving_default"
 BUFFER_ALIGNMENT = 16
 
-TENSOR_TYPES = {
+TENSOR_TYPES: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
     np.dtype(np.int8): schema.TensorType.INT8,

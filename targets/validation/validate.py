@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 import edgewise.targets
 from edgewise.data.source import Array, DataSource, Sample
-from edgewise.errors import UsageError
+from edgewise.errors import ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, load
 from edgewise.progress import SILENT, Progress
@@ -189,7 +189,7 @@ def _layers(
     feeds = [sample.feeds for sample in islice(source, _LAYER_SAMPLES)]
     try:
         report = target.compare_layers(reference, artifact, feeds, threads=threads)
-    except UsageError as error:
+    except (ModelError, UsageError) as error:  # such as a file of another version
         return Layers.not_measured(error.what), []
     return layerwise.summary(report), layerwise.layer_findings(report)
 

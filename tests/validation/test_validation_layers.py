@@ -70,6 +70,7 @@ def test_wording() -> None:
         "65 layers within 1 LSB of the QDQ model"
     )
     assert wording._layers(Layers(3, 0, 0, 2, "a", 65, 2)).endswith(", 2 above their limit")
+    assert wording._layers(Layers.not_measured("no data")) == "layers not compared: no data"
     assert wording._layers(None) == wording._floor(None) == ""
     assert wording._floor(NoiseFloor(3, 1, 0.99, 300)) == (
         "ONNX Runtime differs from itself by 3 LSB, argmax 99.00 %"
