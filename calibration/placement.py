@@ -28,6 +28,7 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.errors import UsageError
 from edgewise.findings import Finding
 from edgewise.graph import attribute, constant, node_label
+from edgewise.graph.normalization import match_normalization
 
 #: onnxruntime.quantization gives output 0 of these the parameters of input 0, whatever is asked
 COPYING_OPS = frozenset(
@@ -63,18 +64,28 @@ def place(model: ir.Model, scheme: Scheme, exclude: Collection[str]) -> Placemen
     chosen: set[str] = set()
     findings: list[Finding] = []
     masked = masked_tensors(model)
+    statistics = {part.name for part in _normalizing(model)}
     for node in model.graph:
         if not any(is_float(value) for value in (*node.inputs, *node.outputs)):
             continue
         reason = _obstacle(node, scheme, exclude)
         if reason is None and any(value.name in masked for value in activations(node)):
             reason = "a mask of minus infinity runs through it"
+        if reason is None and node.name in statistics:
+            reason = "it is part of a normalization, whose squares and means 8 bits do not hold"
         if reason is None:
             chosen.add(node.name or "")
         elif reason:
             findings.append(_left_float(node, reason, scheme))
     chosen -= _movers_between_floats(model.graph, chosen, scheme)
     return Placement(frozenset(chosen), tuple(findings))
+
+
+def _normalizing(model: ir.Model) -> Iterable[ir.Node]:
+    """The nodes that spell a normalization out."""
+    for node in model.graph:
+        if (match := match_normalization(node)) is not None:
+            yield from match.nodes
 
 
 def _left_float(node: ir.Node, reason: str, scheme: Scheme) -> Finding:

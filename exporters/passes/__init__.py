@@ -7,6 +7,7 @@ from edgewise.exporters.passes.expand_attention import expand_attention
 from edgewise.exporters.passes.fold_batch_normalization import fold_batch_normalization
 from edgewise.exporters.passes.fuse_gelu import fuse_gelu
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
+from edgewise.exporters.passes.fuse_normalization import fuse_normalization
 from edgewise.exporters.passes.merge_clips import merge_clips
 from edgewise.exporters.passes.merge_transposes import merge_transposes
 from edgewise.exporters.passes.remove_identities import remove_identities
@@ -24,4 +25,5 @@ PASSES: Mapping[str, Pass] = {
     "merge-clips": merge_clips,
     "fuse-gelu": fuse_gelu,
     "fuse-hard-activations": fuse_hard_activations,
+    "fuse-normalization": fuse_normalization,
 }

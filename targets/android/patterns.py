@@ -1,15 +1,17 @@
-"""Float subgraphs that exporters spread out and TFLite has as one operator: GELU."""
+"""Float subgraphs that exporters spread out, and that have a better form as one operator: GELU, and
+normalizations over the last axes."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from edgewise.graph.gelu import GeluMatch, match_gelu
+from edgewise.graph.normalization import fuse_normalizations
 
 
 def fuse_patterns(model: ir.Model) -> bool:
     """Rewrite the graph in place; tells whether it changed."""
-    changed = False
+    changed = fuse_normalizations(model, centred_only=False)
     for node in list(model.graph):
         match = match_gelu(node)
         if match is not None:

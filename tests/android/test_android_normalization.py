@@ -35,6 +35,20 @@ def test_a_computed_scale(kit: Any, execute: Any, rng: np.random.Generator, op_t
     assert execute(source, feeds, reference=True).error < kit.float_tolerance
 
 
+@pytest.mark.parametrize("op_type", ["LayerNormalization", "InstanceNormalization"])
+def test_a_neutral_scale_and_bias_cost_nothing(
+    kit: Any, execute: Any, rng: np.random.Generator, op_type: str
+) -> None:
+    feeds = {"x": floats(rng, 1, 3, 5)}
+    size = 5 if op_type == "LayerNormalization" else 3
+    neutral = {"s": np.ones(size, np.float32), "b": np.zeros(size, np.float32)}
+    source = kit.model(
+        [kit.node(op_type, ["x", "s", "b"], ["y"])], feeds, {"y": np.float32}, neutral
+    )
+    assert kit.kinds(source) == ["MEAN", "SUB", "MUL", "MEAN", "ADD", "RSQRT", "MUL"]
+    assert execute(source, feeds).error < kit.float_tolerance
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 8), (1, 3, 4, 5), (1, 3, 2, 4, 3)])
 @pytest.mark.parametrize("known", [True, False])
 def test_instance_normalization(

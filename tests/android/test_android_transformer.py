@@ -25,8 +25,8 @@ class Block:
         self.kit, self.rng = kit, rng
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {
-            "one": np.ones(WIDTH, np.float32),
-            "zero": np.zeros(WIDTH, np.float32),
+            "gain": rng.uniform(0.5, 2, WIDTH).astype(np.float32),
+            "shift": rng.normal(0, 1, WIDTH).astype(np.float32),
             "heads": np.array([0, 0, HEADS, SIZE]),
             "whole": np.array([0, 0, WIDTH]),
         }
@@ -61,7 +61,7 @@ class Block:
 def spread_out(kit: Any, rng: np.random.Generator, activation: str = "Gelu") -> ir.Model:
     """Multi-head attention as exporters write it for opset 18 to 22, after a LayerNormalization."""
     block = Block(kit, rng)
-    normal = block.op("LayerNormalization", ["x", "one", "zero"], "normal")
+    normal = block.op("LayerNormalization", ["x", "gain", "shift"], "normal")
     query, key, value = (block.heads(normal, name) for name in ("query", "key", "value"))
     block.constants["scale"] = np.float32(SIZE**-0.5)
     scaled = block.op("Mul", [query, "scale"], "scaled")
@@ -77,7 +77,7 @@ def spread_out(kit: Any, rng: np.random.Generator, activation: str = "Gelu") -> 
 def whole(kit: Any, rng: np.random.Generator, **options: Any) -> ir.Model:
     """The same around one Attention node."""
     block = Block(kit, rng)
-    normal = block.op("LayerNormalization", ["x", "one", "zero"], "normal")
+    normal = block.op("LayerNormalization", ["x", "gain", "shift"], "normal")
     query, key, value = (block.linear(normal, name) for name in ("query", "key", "value"))
     heads = {"q_num_heads": HEADS, "kv_num_heads": HEADS}
     mixed = block.op("Attention", [query, key, value], "mixed", **heads, **options)
@@ -152,3 +152,27 @@ def test_quantized_activations_stay_next_to_their_product(
 ) -> None:
     model = quantized(kit, spread_out(kit, rng, "Relu"), feeds(rng))
     assert "RELU" not in kit.kinds(model)
+
+
+def root_mean_square(kit: Any, rng: np.random.Generator) -> ir.Model:
+    """A block of opset 21 around an RMSNormalization that is spelled out."""
+    block = Block(kit, rng)
+    block.constants |= {"last": np.array([-1]), "tiny": np.float32(1e-6)}
+    block.op("Mul", ["x", "x"], "squares")
+    block.op("ReduceMean", ["squares", "last"], "power")
+    block.op("Sqrt", [block.op("Add", ["power", "tiny"], "sum")], "root")
+    normal = block.op("Mul", [block.op("Div", ["x", "root"], "ratio"), "gain"], "normal")
+    block.feed_forward(block.linear(normal, "kept"), "Relu")
+    return block.model()
+
+
+def test_a_normalization_that_is_spelled_out_is_one_float_island(
+    kit: Any, execute: Any, rng: np.random.Generator
+) -> None:
+    plain = root_mean_square(kit, rng)
+    assert kit.kinds(plain)[:6] == ["MUL", "MEAN", "ADD", "RSQRT", "MUL", "MUL"]
+    samples = feeds(rng)
+    assert execute(plain, samples[0]).error < 1e-5
+    model = quantized(kit, plain, samples)
+    assert kit.kinds(model)[:7] == ["MUL", "MEAN", "ADD", "RSQRT", "MUL", "MUL", "QUANTIZE"]
+    assert execute(model, samples[0], "w8a8").lsb <= 2 * kit.int8_tolerance

@@ -21,6 +21,10 @@ from edgewise.targets.android.model import Array
 from edgewise.targets.android.ops.activation import binary, chain
 
 
+#: operands that change nothing
+_NEUTRAL = {"MUL": 1.0, "ADD": 0.0}
+
+
 def lower_batch_normalization(call: Call) -> None:
     if call.attribute("training_mode", 0):
         raise call.refuse("it is in training mode", "Export the model for inference.")
@@ -43,11 +47,11 @@ def _per_axis(call: Call, x: Value, axis: int, numbers: Array) -> Value:
 def lower_instance_normalization(call: Call) -> None:
     x = call.operand(0)
     y = _normalized(call, x, list(range(2, x.rank))).normal
-    for index, kind, neutral in ((1, "MUL", 1.0), (2, "ADD", 0.0)):
+    for index, kind in ((1, "MUL"), (2, "ADD")):
         known = call.constant(index)
         if known is None:
             y = binary(call, kind, y, _along(call, x, 1, call.operand(index)))
-        elif (known != neutral).any():
+        elif (known != _NEUTRAL[kind]).any():
             y = binary(call, kind, y, _per_axis(call, x, 1, known).tensor)
     call.finish(y)
 
@@ -82,9 +86,10 @@ def lower_rms_normalization(call: Call) -> None:
 def _scaled(call: Call, x: Value, y: Value, steps: Sequence[tuple[int, str]]) -> Value:
     """`y` times the scale and plus the bias, which broadcast to `x`."""
     for index, kind in steps:
-        if not call.has(index):
+        known = call.constant(index)
+        if not call.has(index) or (known is not None and (known == _NEUTRAL[kind]).all()):
             continue
-        if call.constant(index) is not None:
+        if known is not None:
             y = binary(call, kind, y, call.constant_operand(index, x.perm, x.rank))
         else:
             widened = call.builder.with_rank(call.operand(index), x.rank)

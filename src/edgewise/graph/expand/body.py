@@ -27,7 +27,7 @@ _DOMAIN = "body"
 def has_body(node: ir.Node, opset: int) -> bool:
     """Whether the standard defines the operator, as of that opset, by a function."""
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
+        schema: Any = onnx.defs.get_schema(node.op_type, opset, "")
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)
@@ -105,7 +105,9 @@ def _body(e: Expansion, schema: Any, call: onnx.NodeProto) -> onnx.FunctionProto
         raise CannotExpand(
             "the standard has no function body for this form of it", "Use another form."
         )
-    return onnx.FunctionProto.FromString(found)
+    body = onnx.FunctionProto()
+    body.ParseFromString(found)
+    return body
 
 
 def _check(model: onnx.ModelProto, opset: int) -> None:

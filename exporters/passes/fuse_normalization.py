@@ -1,0 +1,19 @@
+"""Normalizations that are spelled out become one node: see `graph.normalization`.
+
+Spelled out, they would be quantized in pieces, and 8 bits hold neither squares nor their means.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgewise.exporters.passes.base import PassOutcome
+from edgewise.graph.normalization import fuse_normalizations
+
+_RMS_OPSET = 23
+
+
+def fuse_normalization(model: ir.Model) -> PassOutcome:
+    """Fuse every LayerNormalization, and every RMSNormalization where the opset has it."""
+    opset = int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0)))
+    return PassOutcome(model, fuse_normalizations(model, centred_only=opset < _RMS_OPSET))
