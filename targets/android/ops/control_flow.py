@@ -249,7 +249,7 @@ class _Loop:
         builder.graph.inputs.extend(inputs)
         goes: Tensor | None = None
         if limit is not None:
-            bound = inputs[1] if computed is not None else builder.constant(limit.data)
+            bound = inputs[1] if limit.data is None else builder.constant(limit.data)
             goes = builder.add("LESS", [inputs[0], bound], (), _BOOL)
         if condition is not None:
             wanted = inputs[1 if computed is None else 2]

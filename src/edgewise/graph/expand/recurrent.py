@@ -204,7 +204,7 @@ class _Recurrent:
         kept: ir.Value = e.op("Where", begins, state, e.array(0.0, np.float32))
         return kept
 
-    def _initial(self, index: int) -> list[ir.Value]:
+    def _initial(self, index: int) -> Sequence[ir.Value]:
         """The first state of each direction, (1, batch, hidden)."""
         e, count = self.e, len(self.reverse)
         if not e.has(index):
