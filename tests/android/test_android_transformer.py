@@ -58,7 +58,9 @@ class Block:
         return model
 
 
-def spread_out(kit: Any, rng: np.random.Generator, activation: str = "Gelu") -> ir.Model:
+def spread_out(
+    kit: Any, rng: np.random.Generator, activation: str = "Gelu", opset: int = 21
+) -> ir.Model:
     """Multi-head attention as exporters write it for opset 18 to 22, after a LayerNormalization."""
     block = Block(kit, rng)
     normal = block.op("LayerNormalization", ["x", "gain", "shift"], "normal")
@@ -71,7 +73,7 @@ def spread_out(kit: Any, rng: np.random.Generator, activation: str = "Gelu") -> 
     joined = block.op("Transpose", [mixed], "joined", perm=[0, 2, 1, 3])
     output = block.linear(block.op("Reshape", [joined, "whole"], "flat"), "out")
     block.feed_forward(block.op("Add", ["x", output], "kept"), activation)
-    return block.model()
+    return block.model(opset)
 
 
 def whole(kit: Any, rng: np.random.Generator, **options: Any) -> ir.Model:
@@ -102,6 +104,15 @@ def test_float_blocks_compute_the_same(
     kit: Any, execute: Any, rng: np.random.Generator, name: str
 ) -> None:
     assert execute(MODELS[name](kit, rng), feeds(rng)[0], reference=True).error < 1e-5
+
+
+@pytest.mark.parametrize("opset", [20, 22, 23, 24, 25, 26])
+def test_models_of_other_opsets(
+    kit: Any, execute: Any, rng: np.random.Generator, opset: int
+) -> None:
+    source = spread_out(kit, rng, "Mish" if opset >= 22 else "Gelu", opset)
+    assert prepare(source).opset_imports[""] == max(opset, 21)
+    assert execute(source, feeds(rng)[0], reference=True).error < 1e-5
 
 
 @pytest.mark.parametrize("name", ["spread out", "whole"])
