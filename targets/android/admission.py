@@ -1,10 +1,10 @@
 """What a model may bring to TFLite: sizes, data types and weights, told before anything is lowered.
 
-  1. Every dimension of every input is a number, once the batch is one.
-  2. Computed tensors are of a type that TFLite's kernels know. There are none for float64, and for
-     float16 and bfloat16 none that every device has; the precision fp16 is about stored weights.
-  3. The weights of a product are finite: one NaN or infinity reaches every output.
-  4. The file stays below 2 GiB, the most that a FlatBuffer's offsets reach.
+1. Every dimension of every input is a number, once the batch is one.
+2. Computed tensors are of a type that TFLite's kernels know. There are none for float64, and for
+   float16 and bfloat16 none that every device has; the precision fp16 is about stored weights.
+3. The weights of a product are finite: one NaN or infinity reaches every output.
+4. The file stays below 2 GiB, the most that a FlatBuffer's offsets reach.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _check_dimensions(value: ir.Value, shape: ir.Shape) -> None:
     if not free:
         return
     named = ", ".join(
-        f"{position}" if shape[position].value is None else f"{position} ('{shape[position].value}')"
+        f"{position}"
+        if shape[position].value is None
+        else f"{position} ('{shape[position].value}')"
         for position in free
     )
     flag = ",".join(

@@ -113,3 +113,21 @@ def test_names_of_nodes_survive_beside_nameless_ones() -> None:
     list(source.graph)[2].name = "b"
     prepared = graph.prepare(source)
     assert [node.name for node in prepared.graph] == ["a", "b_2", "b"]
+
+
+def test_a_folded_constant_has_its_own_shape() -> None:
+    """Exporters write free sizes where a class token is expanded to the batch."""
+    source = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[2, 1, 2] x) => (float[2, k, 2] y)
+        <float[1, 1, 2] token = {1, 2}, int64[3] dims = {2, 1, 2}, float[a, b, 2] e>
+        {
+          e = Expand(token, dims)
+          y = Concat <axis = 1> (e, x)
+        }
+        """
+    )
+    prepared = graph.prepare(source)
+    assert [str(value.shape) for value in prepared.graph[0].inputs if value] == ["[2,1,2]"] * 2
+    assert str(prepared.graph.outputs[0].shape) == "[2,2,2]"

@@ -79,12 +79,21 @@ def _simplify(model: ir.Model) -> None:
     _fold(model)
     _drop_identities(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _shape_initializers(model)
     sink_constants(model)
     common.RemoveUnusedNodesPass()(model)
     _name_nodes(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     _infer_shapes(model)
+
+
+def _shape_initializers(model: ir.Model) -> None:
+    """A folded constant keeps the shape of the value that it was, which may have free sizes."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.shape = ir.Shape(tuple(value.const_value.shape))
 
 
 def _infer_shapes(model: ir.Model) -> None:
