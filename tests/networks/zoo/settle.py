@@ -27,7 +27,7 @@ def settled(network: Network, seed: int = 0) -> nn.Module:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
     for layer in layers:
-        layer.reset_running_stats()
+        layer.reset_parameters()  # some networks start with gains near nothing
         layer.momentum = None  # an average over all samples
         layer.train()
     batch = _batch(network.feeds, 16, np.random.default_rng(seed + 1))
