@@ -61,14 +61,12 @@ def check_inputs(graph: ir.Graph) -> None:
 
 
 def _check_dimensions(value: ir.Value, shape: ir.Shape) -> None:
-    free = [position for position, dim in enumerate(shape) if not isinstance(dim, int)]
+    free = [(position, dim) for position, dim in enumerate(shape) if not isinstance(dim, int)]
     if not free:
         return
     named = ", ".join(
-        f"{position}"
-        if shape[position].value is None
-        else f"{position} ('{shape[position].value}')"
-        for position in free
+        f"{position}" if dim.value is None else f"{position} ('{dim.value}')"
+        for position, dim in free
     )
     flag = ",".join(
         str(dim) if isinstance(dim, int) else str(dim.value or "SIZE").upper() for dim in shape

@@ -42,14 +42,18 @@ from edgewise.graph import (
 )
 from edgewise.graph.prepare import settle
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
+from edgewise.targets.android.pixel_rounding import (
+    WEIGHT_STEPS,
+    Floats,
+    calibrated_step,
+    convolved,
+    requantized,
+    rounding_remarks,
+    whole_zero_point,
+)
 from edgewise.targets.base import Normalization
 
-Floats = npt.NDArray[np.float64]
-
-_LEVELS = np.arange(256, dtype=np.float64)
-_WEIGHT_STEPS = 127
-#: what rounding to the nearest step costs, and the float32 error of the arithmetic before it
-_HALF_STEP = 0.5 + 1e-3
+_DEFAULTS: Mapping[str, float] = {"mean": 0.0, "std": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,6 @@ def _take_over(model: ir.Model, preprocessing: Mapping[str, Any]) -> _Picture:
     return _Picture(model, source, pixels, axis, mean, std, order)
 
 
-_DEFAULTS: Mapping[str, float] = {"mean": 0.0, "std": 1.0}
-
-
 def _per_channel(numbers: Any, channels: int) -> Floats:
     return np.broadcast_to(np.asarray(numbers, np.float64).reshape(-1), (channels,)).copy()
 
@@ -224,90 +225,23 @@ def _normalize(picture: _Picture) -> list[Finding]:
     if picture.source.dtype == ir.DataType.UINT8 and picture.keeps_order:
         picture.source.replace_all_uses_with(picture.pixels, replace_graph_outputs=True)
         return []
-    step = _calibrated_step(picture.source)
+    step, mean, std = calibrated_step(picture.source), picture.mean, picture.std
     if picture.keeps_order and picture.is_uniform:
-        zero_point = _whole_zero_point(picture, step)
+        zero_point = whole_zero_point(float(mean[0]), float(std[0]), step)
         if zero_point is not None:
-            scale = np.float32(1 / picture.std[0])
-            _replace_source(picture, _dequantized(picture, scale, zero_point))
-            return _rounding_remark(picture, step, _requantized(picture, zero_point, step))
+            _replace_source(picture, _dequantized(picture, float(1 / std[0]), zero_point))
+            if step is None:
+                return []
+            landed = requantized(zero_point, float(std[0]), step)
+            return rounding_remarks(picture.pixels, mean, std, step, landed)
     if step is None:
         if not _fold_into_convolution(picture):
-            pixels = _dequantized(picture, np.float32(1), 0)
+            pixels = _dequantized(picture, 1.0, 0)
             _replace_source(picture, _float_convolution(picture, pixels))
         return []
-    pixels = _dequantized(picture, np.float32(1), 0)
-    _replace_source(picture, _int8_convolution(picture, pixels))
-    return _rounding_remark(picture, step, _convolved_levels(picture, step))
-
-
-def _calibrated_step(source: ir.Value) -> tuple[float, int] | None:
-    """Scale and zero point (as of int8) that the model quantizes its input with; None where some
-    reader takes floats, or 16 bits, which a uint8 picture cannot fill."""
-    found = set()
-    for node in consumers(source):
-        if node.op_type != QUANTIZE or node.inputs[0] is not source:
-            return None
-        parameters = quantization_of(node)
-        if not parameters.per_tensor or parameters.zero_point.dtype.itemsize != 1:
-            return None
-        shift = 128 if parameters.zero_point.dtype == np.uint8 else 0
-        found.add((float(parameters.scale), int(parameters.zero_point) - shift))
-    return found.pop() if len(found) == 1 else None
-
-
-def _whole_zero_point(picture: _Picture, step: tuple[float, int] | None) -> int | None:
-    """Case 2: the zero point of the uint8 input; None where no whole one will do."""
-    mean, std = float(picture.mean[0]), float(picture.std[0])
-    if step is None:
-        return int(mean) if mean.is_integer() and 0 <= mean <= 255 else None
-    real = np.clip((_LEVELS - mean) / (std * step[0]) + step[1], -128, 127)
-    for zero_point in (int(np.floor(mean)), int(np.ceil(mean))):
-        landed = np.clip(_requantized(picture, zero_point, step), -128, 127)
-        if 0 <= zero_point <= 255 and (abs(landed - real) <= _HALF_STEP).all():
-            return zero_point
-    return None
-
-
-def _requantized(picture: _Picture, zero_point: int, step: tuple[float, int] | None) -> Floats:
-    """What case 2 makes of every pixel value, before saturation; (1, 256)."""
-    scale, offset = step or (1.0, 0)
-    numbers = np.rint((_LEVELS - zero_point) / (float(picture.std[0]) * scale)) + offset
-    return np.asarray(numbers).reshape(1, -1)
-
-
-def _convolved_levels(picture: _Picture, step: tuple[float, int]) -> Floats:
-    """What case 4 makes of every pixel value, before saturation; (channels, 256)."""
-    scale, offset = step
-    std = picture.std.reshape(-1, 1)
-    sums = _WEIGHT_STEPS * _LEVELS - np.rint(picture.mean * _WEIGHT_STEPS).reshape(-1, 1)
-    return np.asarray(np.rint(sums / (_WEIGHT_STEPS * std * scale)) + offset)
-
-
-def _rounding_remark(
-    picture: _Picture, step: tuple[float, int] | None, landed: Floats | None
-) -> list[Finding]:
-    """How many pixel values the file rounds otherwise than the model does, if any.
-
-    `landed`: the file's int8 numbers (before saturation) for every channel and pixel value.
-    """
-    if step is None or landed is None:
-        return []
-    scale, offset = step
-    mean, std = (np.float32(n).reshape(-1, 1) for n in (picture.mean, picture.std))
-    expected = np.rint((np.float32(_LEVELS) - mean) / std / np.float32(scale)) + offset
-    apart = abs(np.clip(landed, -128, 127) - np.clip(expected, -128, 127))
-    if not apart.any():
-        return []
-    return [
-        Finding(
-            "android/preprocessing-rounding",
-            "info",
-            f"{(apart > 0).any(axis=0).sum()} of 256 pixel values become an int8 number "
-            f"{apart.max():.0f} step beside the QDQ model's, both half a step from the real value",
-            str(picture.pixels.name),
-        )
-    ]
+    _replace_source(picture, _int8_convolution(picture, _dequantized(picture, 1.0, 0)))
+    landed = convolved(mean, std, step)
+    return rounding_remarks(picture.pixels, mean, std, step, landed)
 
 
 def _replace_source(picture: _Picture, value: ir.Value) -> None:
@@ -335,9 +269,11 @@ def _fold_into_convolution(picture: _Picture) -> bool:
     label = node_label(node)
     graph = picture.model.graph
     node.resize_inputs(3)
-    node.replace_input_with(1, add_initializer(graph, f"{label}/weights", np.float32(scaled)))
-    node.replace_input_with(2, add_initializer(graph, f"{label}/bias", np.float32(offset)))
-    _replace_source(picture, _dequantized(picture, np.float32(1), 0))
+    node.replace_input_with(
+        1, add_initializer(graph, f"{label}/weights", scaled.astype(np.float32))
+    )
+    node.replace_input_with(2, add_initializer(graph, f"{label}/bias", offset.astype(np.float32)))
+    _replace_source(picture, _dequantized(picture, 1.0, 0))
     return True
 
 
@@ -348,16 +284,16 @@ def _is_unpadded(node: ir.Node) -> bool:
 
 def _float_convolution(picture: _Picture, pixels: ir.Value) -> ir.Value:
     weights = _diagonal(picture, 1 / picture.std).astype(np.float32)
-    bias = np.float32(-picture.mean / picture.std)
+    bias = (-picture.mean / picture.std).astype(np.float32)
     operands = [add_initializer(picture.model.graph, f"{picture.stem}/weights", weights)]
     operands.append(add_initializer(picture.model.graph, f"{picture.stem}/bias", bias))
     return _convolved(picture, pixels, operands)
 
 
 def _int8_convolution(picture: _Picture, pixels: ir.Value) -> ir.Value:
-    scales = np.float32(1 / (picture.std * _WEIGHT_STEPS))
-    weights = _diagonal(picture, np.full(len(scales), _WEIGHT_STEPS)).astype(np.int8)
-    bias = np.rint(-picture.mean * _WEIGHT_STEPS).astype(np.int32)
+    scales = (1 / (picture.std * WEIGHT_STEPS)).astype(np.float32)
+    weights = _diagonal(picture, np.full(len(scales), WEIGHT_STEPS)).astype(np.int8)
+    bias = np.rint(-picture.mean * WEIGHT_STEPS).astype(np.int32)
     operands = []
     for name, integers in (("weights", weights), ("bias", bias)):
         stem = f"{picture.stem}/{name}"
@@ -390,13 +326,13 @@ def _convolved(picture: _Picture, pixels: ir.Value, operands: list[ir.Value]) ->
     return _add(picture, "Transpose", [result], stem, {"perm": [0, 2, 3, 1]})
 
 
-def _dequantized(picture: _Picture, scale: np.float32, zero_point: int) -> ir.Value:
+def _dequantized(picture: _Picture, scale: float, zero_point: int) -> ir.Value:
     """The pixels as floats; a uint8 tensor with these parameters in the file."""
     stem = f"{picture.stem}/pixels"
     parts = [
         picture.pixels,
-        add_initializer(picture.model.graph, f"{stem}_scale", np.float32(scale)),
-        add_initializer(picture.model.graph, f"{stem}_zero_point", np.uint8(zero_point)),
+        add_initializer(picture.model.graph, f"{stem}_scale", np.array(scale, np.float32)),
+        add_initializer(picture.model.graph, f"{stem}_zero_point", np.array(zero_point, np.uint8)),
     ]
     return _add(picture, DEQUANTIZE, parts, stem)
 

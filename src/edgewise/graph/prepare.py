@@ -93,7 +93,7 @@ def _shape_initializers(model: ir.Model) -> None:
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                value.shape = ir.Shape(tuple(value.const_value.shape))
+                value.shape = ir.Shape(value.const_value.shape.numpy())
 
 
 def _infer_shapes(model: ir.Model) -> None:
