@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.graph.read import constant
-from edgewise.graph.write import add_initializer
+from edgewise.graph.write import add_initializer, names_of_values
 
 _STANDARD = ("", "ai.onnx")
 _ACTIVATIONS = ("Clip", "Relu")
@@ -52,10 +52,11 @@ def join_biases(model: ir.Model, keep: Collection[str] = ()) -> dict[str, str]:
         The names of new tensors, each with that of an old one that holds the same elements.
     """
     aliases: dict[str, str] = {}
+    taken = names_of_values(model.graph)
     for node in list(model.graph):
         layer = _linear_layer(node)
         if layer is not None and not {n.name for n in layer.nodes} & set(keep):
-            aliases |= _join(model.graph, layer)
+            aliases |= _join(model.graph, layer, taken)
     return aliases
 
 
@@ -89,19 +90,19 @@ def _sole_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
     return node if node.op_type in op_types and node.domain in _STANDARD else None
 
 
-def _join(graph: ir.Graph, layer: _Layer) -> dict[str, str]:
+def _join(graph: ir.Graph, layer: _Layer, taken: set[str | None]) -> dict[str, str]:
     x, weights = layer.product.inputs
     last = layer.nodes[-1]
     old, middle = last.outputs[0], layer.add.outputs[0].name or ""
     count = -1 if -1 in layer.shape else prod(layer.shape[:-1])
     flat = len(layer.shape) > 2
-    chain = _Chain(graph, last)
+    chain = _Chain(graph, last, taken)
     aliases: dict[str, str] = {}
     if flat:
         target = chain.ints(f"{middle}_rows_shape", (count, layer.matrix.shape[0]))
         aliases[f"{middle}_rows"] = "" if x is None else x.name or ""
         x = chain.append("Reshape", [x, target], f"{middle}_rows", f"{middle}_rows")
-    bias = add_initializer(graph, f"{middle}_bias", layer.bias)
+    bias = add_initializer(graph, f"{middle}_bias", layer.bias, taken)
     result = chain.append("Gemm", [x, weights, bias], layer.product.name, f"{middle}_flat")
     aliases[f"{middle}_flat"] = middle
     if layer.activation is not None:
@@ -128,9 +129,10 @@ def _join(graph: ir.Graph, layer: _Layer) -> dict[str, str]:
 class _Chain:
     """Nodes that are inserted before one, each reading what the last one gave."""
 
-    def __init__(self, graph: ir.Graph, before: ir.Node) -> None:
+    def __init__(self, graph: ir.Graph, before: ir.Node, taken: set[str | None]) -> None:
         self.graph = graph
         self.before = before
+        self.taken = taken
         self.values: list[ir.Value] = []
 
     def append(
@@ -140,8 +142,9 @@ class _Chain:
         self.graph.insert_before(self.before, node)
         value = node.outputs[0]
         value.name, value.type = output, self.before.outputs[0].type
+        self.taken.add(output)
         self.values.append(value)
         return value
 
     def ints(self, name: str, numbers: Sequence[int]) -> ir.Value:
-        return add_initializer(self.graph, name, np.array(numbers, np.int64))
+        return add_initializer(self.graph, name, np.array(numbers, np.int64), self.taken)

@@ -326,7 +326,7 @@ def _written(builder: Builder, place: Value, piece: Value, number: Value) -> Val
     """The stack with the slice of this iteration in it."""
     linear = builder.linear(piece)
     update = builder.reshape(linear.tensor, (1, *linear.tensor.shape))
-    index = builder.add("CAST", [number], (), INT32, inDataType=4, outDataType=2)
+    index = builder.add("CAST", [number], (), INT32)
     first = builder.reshape(index, (1,))
     begin = first
     if place.rank > 1:
