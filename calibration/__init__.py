@@ -2,6 +2,7 @@
 
 statistics = collect_statistics(model, source)
 qdq = quantize(model, statistics, scheme)
+weights_only = quantize_weights(model, scheme).model
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgewise.calibration.scheme import (
     Scheme,
 )
 from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
+from edgewise.calibration.weight_only import quantize_weights
 
 __all__ = [
     "DEFAULT_PERCENTILE",
@@ -33,5 +35,6 @@ __all__ = [
     "model_hash",
     "observed_tensors",
     "quantize",
+    "quantize_weights",
     "quantize_with_findings",
 ]

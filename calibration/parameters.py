@@ -8,18 +8,21 @@ With integers in [qmin, qmax] and a range [rmin, rmax] that contains zero:
     symmetric, unsigned: scale = max(-rmin, rmax) / (qmax - m),  zero_point = m = (qmax + 1) / 2
 
 Computed in float64; the scale is then rounded to float32, the form it is stored in. A format with
-float16 scales takes the next float16 number upwards, so that the range stays covered.
+float16 or bfloat16 scales takes the next such number upwards, so that the range stays covered.
 """
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
 from edgewise.calibration.ranges import Range
 from edgewise.calibration.scheme import QMAX, QMIN, NumberFormat, QuantParams
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 _SMALLEST_NORMAL_HALF = float(np.finfo(np.float16).smallest_normal)
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def limits(number: NumberFormat) -> tuple[int, int]:
@@ -28,17 +31,27 @@ def limits(number: NumberFormat) -> tuple[int, int]:
     return (-qmax, qmax) if number.narrow_range and qmin < 0 else (qmin, qmax)
 
 
-def storable_scale(scale: float, number: NumberFormat) -> float:
-    """The scale as the format stores it.
+def storable_scales(
+    scales: npt.NDArray[np.float64], number: NumberFormat
+) -> npt.NDArray[np.float32]:
+    """The scales as the format stores them: as 16 bits, the next number upwards.
 
-    As float16, never below its smallest normal number: smaller ones keep few significant bits.
+    Never below the smallest normal float16, for both types: smaller ones keep few significant bits,
+    and so every bfloat16 scale is a float16 number too, up to float16's largest. Infinite beyond.
     """
     if number.scale_dtype == "float32":
-        return float(np.float32(scale))
-    half = np.float16(max(scale, _SMALLEST_NORMAL_HALF))
-    if float(half) < scale:
-        half = np.nextafter(half, np.float16(np.inf))
-    return float(half)
+        return scales.astype(np.float32)
+    dtype = np.dtype(np.float16 if number.scale_dtype == "float16" else ml_dtypes.bfloat16)
+    with np.errstate(over="ignore"):
+        short = np.maximum(scales, _SMALLEST_NORMAL_HALF).astype(dtype)
+        above = np.nextafter(short, np.array(np.inf, dtype))
+        stored = np.where(short.astype(np.float64) < scales, above, short).astype(np.float32)
+    return np.where(stored <= _LARGEST_HALF, stored, np.float32(np.inf))
+
+
+def storable_scale(scale: float, number: NumberFormat) -> float:
+    """`storable_scales` of a single one."""
+    return float(storable_scales(np.array([scale]), number)[0])
 
 
 def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
@@ -55,6 +68,14 @@ def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
         scale = storable_scale(scale, number)
     zero_point = middle if number.symmetric else round(qmin - real.low / scale)
     return QuantParams(storable_scale(scale, number), min(max(zero_point, qmin), qmax))
+
+
+def symmetric_scales(
+    magnitudes: npt.NDArray[np.float32], number: NumberFormat
+) -> npt.NDArray[np.float32]:
+    """The scales of many symmetric ranges [-m, m] at once, as the format stores them."""
+    scales = magnitudes.astype(np.float64) / limits(number)[1]
+    return storable_scales(np.where(scales < _SMALLEST_SCALE, 1.0, scales), number)
 
 
 def prescribed(fixed: QuantParams) -> QuantParams:

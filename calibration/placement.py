@@ -58,9 +58,7 @@ def place(model: ir.Model, scheme: Scheme, exclude: Collection[str]) -> Placemen
     Raises:
         UsageError: `exclude` names a node that does not exist.
     """
-    unknown = sorted(set(exclude) - {node.name for node in model.graph})
-    if unknown:
-        raise UsageError(f"the model has no node '{unknown[0]}' to exclude from quantization")
+    check_excluded(model, exclude)
     chosen: set[str] = set()
     findings: list[Finding] = []
     masked = masked_tensors(model)
@@ -86,6 +84,13 @@ def _normalizing(model: ir.Model) -> Iterable[ir.Node]:
     for node in model.graph:
         if (match := match_normalization(node)) is not None:
             yield from match.nodes
+
+
+def check_excluded(model: ir.Model, exclude: Collection[str]) -> None:
+    """Raises UsageError for a name that no node has."""
+    unknown = sorted(set(exclude) - {node.name for node in model.graph})
+    if unknown:
+        raise UsageError(f"the model has no node '{unknown[0]}' to exclude from quantization")
 
 
 def _left_float(node: ir.Node, reason: str, scheme: Scheme) -> Finding:

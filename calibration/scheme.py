@@ -40,8 +40,9 @@ class NumberFormat:
     symmetric: bool  # zero_point is 0 (signed) or mid-range (unsigned)
     granularity: Granularity = "per_tensor"
     narrow_range: bool = False  # signed values stay in [-qmax, qmax]: int8 in [-127, 127]
+    block_size: int = 0  # values along the reduced axis that share a scale, where `per_block`
     #: scales are numbers of this type, where the target stores them so; always kept as float32
-    scale_dtype: Literal["float32", "float16"] = "float32"
+    scale_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,8 @@ class Scheme:
     @property
     def is_quantized(self) -> bool:
         return self.weight is not None
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether activations are quantized: weights alone need no calibration data."""
+        return self.activation is not None

@@ -141,8 +141,11 @@ class Target(Protocol):
     #: keys of [targets.<name>] beside the precision
     options: tuple[str, ...]
 
-    def scheme(self, precision: str) -> Scheme:
-        """How the target wants the QDQ model. Raises UnsupportedPrecision."""
+    def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
+        """How the target wants the QDQ model, with what `[targets.<name>]` says of it.
+
+        Raises UnsupportedPrecision, or UsageError for an option.
+        """
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
         """Raises UsageError for an option of [targets.<name>] that is unknown or cannot be."""

@@ -234,7 +234,13 @@ def calibrate(
 @app.command()
 def quantize(
     model: Annotated[Path, typer.Argument(help="Hub model.")],
-    statistics: Annotated[Path, typer.Argument(help="Statistics, from `edgewise calibrate`.")],
+    statistics: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Statistics, from `edgewise calibrate`; not for w8 and w4, which need no data."
+        ),
+    ] = None,
+    *,
     target: Annotated[str, typer.Option(metavar="NAME", help="android, apple or arm.")],
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="w8a8 by default.")] = None,
     method: options.Method = None,

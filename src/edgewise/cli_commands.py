@@ -122,7 +122,7 @@ def quantize_command(
     terminal: Terminal,
     file: Path | None,
     values: Values,
-    statistics: Path,
+    statistics: Path | None,
     target: str,
     out: Path | None,
 ) -> None:
@@ -135,6 +135,7 @@ def quantize_command(
         statistics,
         target=target,
         precision=project.targets[target].precision,
+        options=project.targets[target].options,
         method=project.calibration.method,
         percentile=project.calibration.percentile,
         out=path,

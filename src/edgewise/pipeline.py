@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from edgewise import stages
 from edgewise.calibration import Statistics, collect_statistics
-from edgewise.calibration.quantize import quantize_with_findings
+from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
 from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source
@@ -242,11 +242,11 @@ def _quantize(
     run: _Build, plan: TargetPlan, hub: ir.Model, statistics: Statistics | None
 ) -> ir.Model:
     """The QDQ model of the target; the hub model where its precision is a float one."""
-    if statistics is None or not plan.scheme.is_quantized:
+    if not plan.scheme.is_quantized:
         return hub
     table = run.plan.project.calibration
     with run.stage(f"quantize {plan.name}"):
-        quantized = quantize_with_findings(
+        quantized = quantize_for(
             hub, statistics, plan.scheme, method=table.method, percentile=table.percentile
         )
         save(quantized.model, run.folder.staging / "stages" / stages.qdq_name(plan.name))

@@ -54,7 +54,8 @@ class Plan:
 
     @property
     def quantizes(self) -> bool:
-        return any(plan.scheme.is_quantized for plan in self.targets)
+        """Whether a target quantizes activations, and so needs calibration data."""
+        return any(plan.scheme.needs_statistics for plan in self.targets)
 
 
 def make_plan(project: Project, *, has_model: bool = False) -> Plan:
@@ -80,7 +81,7 @@ def make_plan(project: Project, *, has_model: bool = False) -> Plan:
     if plan.quantizes and project.data.calibration is None:
         raise UsageError(
             "calibration data is missing",
-            why="quantized precisions choose their scales from it",
+            why="precisions with integer activations choose their scales from it",
             remedy="Give --calibration or [data] calibration, or choose precision fp32.",
         )
     _check_budget_data(plan)
@@ -152,7 +153,7 @@ def budget_of(limits: BudgetLimits) -> Budget:
 def _target_plan(project: Project, name: str) -> TargetPlan:
     table = project.target_tables[name]
     target = edgewise.targets.get(name)
-    scheme = target.scheme(table.precision)
+    scheme = target.scheme(table.precision, table.options)
     target.check_options(table.options, table.precision)
     return TargetPlan(
         target,

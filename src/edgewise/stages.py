@@ -6,13 +6,13 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 import edgewise.targets
 from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statistics
-from edgewise.calibration import quantize as quantize_to_scheme
+from edgewise.calibration.quantize_for import quantize_for
 from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source
 from edgewise.errors import UsageError
 from edgewise.exporters import ExportResult
@@ -108,10 +108,11 @@ def calibrate(
 
 def quantize(
     model: str | Path | ir.Model,
-    statistics: str | Path | Statistics,
+    statistics: str | Path | Statistics | None = None,
     *,
     target: str,
     precision: str = "w8a8",
+    options: Mapping[str, Any] | None = None,
     method: str = "minmax",
     percentile: float = DEFAULT_PERCENTILE,
     out: str | Path | None = None,
@@ -119,18 +120,21 @@ def quantize(
     """The hub model with QuantizeLinear and DequantizeLinear, as the target wants them.
 
     Args:
-        statistics: from `calibrate` with the same model.
+        statistics: from `calibrate` with the same model; not needed where only weights are
+            quantized.
         target: `android`, `apple` or `arm`.
+        options: what `[targets.<name>]` says beside the precision.
         out: where to write the QDQ model; None does not write.
 
     Raises:
-        UsageError: unknown target or method, or `out` cannot be written.
+        UsageError: unknown target, option or method, missing statistics, or `out` cannot be
+            written.
         UnsupportedPrecision: the target does not offer the precision.
         ModelError: a file cannot be read, or the statistics belong to another model.
     """
-    scheme = edgewise.targets.get(target).scheme(precision)
-    known = statistics if isinstance(statistics, Statistics) else Statistics.load(statistics)
-    quantized = quantize_to_scheme(load(model), known, scheme, method=method, percentile=percentile)
+    scheme = edgewise.targets.get(target).scheme(precision, options)
+    known = Statistics.load(statistics) if isinstance(statistics, str | Path) else statistics
+    quantized = quantize_for(load(model), known, scheme, method=method, percentile=percentile).model
     if out is not None:
         save(quantized, out)
     return quantized

@@ -2,7 +2,7 @@
 
 Read from the QuantizeLinear and DequantizeLinear nodes themselves, not from what the lowering made
 of them. uint8 activations and weights are int8 in the file, with zero points 128 lower: the same
-real numbers.
+real numbers. So it is with 4 and 16 bits.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import onnx_ir as ir
 from edgewise.graph import TensorQuantization, attribute, constant, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.targets.android.layout import Value
-from edgewise.targets.android.model import INT8, Graph, Tensor
+from edgewise.targets.android.model import INT4, INT8, INT16, Graph, Tensor
 from edgewise.targets.android.verify import WEIGHTED
+
+#: unsigned types, what they are stored as, and what their zero points lose
+_SIGNED = {"uint4": (INT4, 8), "uint8": (INT8, 128), "uint16": (INT16, 32768)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +75,9 @@ def parameters_of(quantized: ir.Value) -> TensorQuantization | None:
 
 
 def _expected(source: str, found: TensorQuantization) -> Expected:
-    unsigned = found.zero_point.dtype == np.uint8
-    zero_point = np.atleast_1d(found.zero_point).astype(np.int64)
-    return Expected(
-        source,
-        INT8 if unsigned else found.zero_point.dtype,
-        np.atleast_1d(found.scale),
-        zero_point - 128 if unsigned else zero_point,
-    )
+    signed, middle = _SIGNED.get(found.zero_point.dtype.name, (found.zero_point.dtype, 0))
+    zero_point = np.atleast_1d(found.zero_point).astype(np.int64) - middle
+    return Expected(source, signed, np.atleast_1d(found.scale), zero_point)
 
 
 def _for_each_group(claim: Expected, dequantizer: ir.Node) -> Expected:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgewise.targets.android.kinds import KINDS
-from edgewise.targets.android.model import Graph, Operator, Quantization, Tensor
+from edgewise.targets.android.model import INT4, Blocks, Graph, Operator, Quantization, Tensor
 
 IDENTIFIER = b"TFL3"
 DESCRIPTION = b"Edgewise"
@@ -30,6 +30,7 @@ BUFFER_ALIGNMENT = 16
 TENSOR_TYPES: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
+    INT4: schema.TensorType.INT4,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int16): schema.TensorType.INT16,
@@ -90,11 +91,32 @@ class _Writer:
         table = schema.SubGraphT()
         number = self.numbers[graph]
         table.name = f"body_{number}".encode() if number else b"main"
-        table.tensors = [_tensor(tensor, self.buffers, self._stored) for tensor in tensors]
+        table.tensors = [self._tensor(tensor, index) for tensor in tensors]
         table.operators = [self._operator(operator, index) for operator in graph.operators]
         table.inputs = np.array([index[t] for t in graph.inputs], np.int32)
         table.outputs = np.array([index[t] for t in graph.outputs], np.int32)
         return table
+
+    def _tensor(self, tensor: Tensor, index: Mapping[Tensor, int]) -> Any:
+        table = schema.TensorT()
+        table.name = tensor.name.encode()
+        table.shape = np.array(tensor.shape, np.int32)
+        if tensor.shape_signature is not None:
+            table.shapeSignature = np.array(tensor.shape_signature, np.int32)
+        table.hasRank = True
+        table.type = TENSOR_TYPES[tensor.dtype]
+        table.buffer = 0 if tensor.data is None else self._buffer(tensor.data)
+        if tensor.quantization is not None:
+            table.quantization = _quantization(tensor.quantization)
+        elif tensor.blocks is not None:
+            table.quantization = _block_quantization(tensor.blocks, index)
+        return table
+
+    def _buffer(self, data: npt.NDArray[Any]) -> int:
+        content = constant_bytes(data)
+        if content not in self._stored:
+            self._stored[content] = _append_buffer(self.buffers, content)
+        return self._stored[content]
 
     def _operator(self, operator: Operator, index: Mapping[Tensor, int]) -> Any:
         key = (operator.kind, operator.version)
@@ -138,23 +160,15 @@ def _unique_names(graph: Graph, tensors: list[Tensor]) -> list[str]:
     return names
 
 
-def _tensor(tensor: Tensor, buffers: list[Any], stored: dict[bytes, int]) -> Any:
-    table = schema.TensorT()
-    table.name = tensor.name.encode()
-    table.shape = np.array(tensor.shape, np.int32)
-    if tensor.shape_signature is not None:
-        table.shapeSignature = np.array(tensor.shape_signature, np.int32)
-    table.hasRank = True
-    table.type = TENSOR_TYPES[tensor.dtype]
-    table.buffer = 0
-    if tensor.data is not None:
-        content = np.ascontiguousarray(tensor.data).tobytes()
-        if content not in stored:
-            stored[content] = _append_buffer(buffers, content)
-        table.buffer = stored[content]
-    if tensor.quantization is not None:
-        table.quantization = _quantization(tensor.quantization)
-    return table
+def constant_bytes(array: npt.NDArray[Any]) -> bytes:
+    """Elements in memory order; of int4 two in a byte, the first one in its low half."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.dtype != INT4:
+        return flat.tobytes()
+    halves = flat.astype(np.int8).view(np.uint8) & 15
+    if halves.size % 2:
+        halves = np.append(halves, np.uint8(0))
+    return bytes((halves[0::2] | (halves[1::2] << 4)).astype(np.uint8).tobytes())
 
 
 def _append_buffer(buffers: list[Any], content: bytes) -> int:
@@ -169,6 +183,17 @@ def _quantization(quantization: Quantization) -> Any:
     table.scale = quantization.scale
     table.zeroPoint = quantization.zero_point
     table.quantizedDimension = quantization.axis
+    return table
+
+
+def _block_quantization(blocks: Blocks, index: Mapping[Tensor, int]) -> Any:
+    table = schema.QuantizationParametersT()
+    table.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+    table.details = schema.BlockwiseQuantizationT()
+    table.details.scales = index[blocks.scales]
+    table.details.zeroPoints = -1
+    table.details.blockSize = blocks.size
+    table.quantizedDimension = 0
     return table
 
 

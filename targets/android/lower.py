@@ -18,6 +18,7 @@ from edgewise.targets.android.boundary import Ends, add_input, add_output
 from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT16, Array, Graph, Tensor
+from edgewise.targets.android.narrow_bias import narrow_biases
 from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
 from edgewise.targets.android.reshapes import merge_reshapes
@@ -89,6 +90,7 @@ def lower(
     ]
     merge_shifts(context.builder.graph)
     merge_reshapes(context.builder.graph)
+    narrow_biases(context.builder.graph)
     context.builder.graph.remove_dead()
     return Lowered(
         context.builder.graph,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +13,7 @@ from edgewise.targets.android.kinds import version_for
 
 Array = npt.NDArray[Any]
 
+INT4: np.dtype[Any] = np.dtype(ml_dtypes.int4)
 INT8: np.dtype[Any] = np.dtype(np.int8)
 INT16: np.dtype[Any] = np.dtype(np.int16)
 INT32: np.dtype[Any] = np.dtype(np.int32)
@@ -80,9 +82,19 @@ class Quantization:
         return quantized
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """Scales of a matrix (rows, columns) in blocks: a float16 constant of shape (rows, columns /
+    size), without zero points."""
+
+    scales: Tensor
+    size: int
+
+
 @dataclass(slots=True, eq=False)
 class Tensor:
-    """`shape` is the physical one; a constant has `data` of that shape and dtype.
+    """`shape` is the physical one; a constant has `data` of that shape and dtype, and int4 weights
+    may have `blocks` in place of a quantization.
 
     `name` stays empty until something gives it a meaning; the writer makes names unique.
     """
@@ -94,6 +106,7 @@ class Tensor:
     name: str = ""
     #: the shape with -1 for what a resized input changes; None where nothing does
     shape_signature: tuple[int, ...] | None = None
+    blocks: Blocks | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -170,9 +183,13 @@ class Graph:
         return found
 
     def tensors(self) -> list[Tensor]:
-        """Every tensor in use: graph inputs first, then in order of first use."""
+        """Every tensor in use: graph inputs first, then in order of first use; block scales follow
+        what they belong to."""
         found = dict.fromkeys(self.inputs)
         for operator in self.operators:
-            found.update(dict.fromkeys([*operator.inputs, *operator.outputs]))
+            for tensor in (*operator.inputs, *operator.outputs):
+                found[tensor] = None
+                if tensor.blocks is not None:
+                    found[tensor.blocks.scales] = None
         found.update(dict.fromkeys(self.outputs))
         return list(found)

@@ -6,19 +6,25 @@
 `layout`  order of four-dimensional inputs and outputs: `NHWC`, or `NCHW` as in ONNX.
 `batch`   size of a symbolic first dimension: a number (1 without the key) or `dynamic`.
 `fold_preprocessing`  take uint8 pictures and normalize them inside the graph.
+`block_size`     of w4: how many weights share a scale, 32 (or a multiple), or 0 for one scale per
+                 output channel.
+`float32_below`  of fp16: constants of fewer elements stay float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import UsageError
+from edgewise.targets.android.half import MIN_ELEMENTS
+from edgewise.targets.android.ops.hybrid import BLOCK_UNIT
 from edgewise.targets.preconditions import check_options
 
-KNOWN_OPTIONS = ("batch", "fold_preprocessing", "io", "layout")
+KNOWN_OPTIONS = ("batch", "block_size", "float32_below", "fold_preprocessing", "io", "layout")
+DEFAULT_BLOCK_SIZE = 32
 DYNAMIC: Literal["dynamic"] = "dynamic"
 
 _WHERE = "[targets.android]"
@@ -39,6 +45,9 @@ class AndroidOptions:
     layout: str = "NHWC"
     batch: int | Literal["dynamic"] = 1
     fold_preprocessing: bool = False
+    #: None for the precisions that have no use for them
+    block_size: int | None = None
+    float32_below: int | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any], scheme: Scheme) -> AndroidOptions:
@@ -49,7 +58,46 @@ class AndroidOptions:
             layout=_one_of("layout", given.get("layout", _LAYOUTS[0]), _LAYOUTS),
             batch=_batch(given.get("batch", 1)),
             fold_preprocessing=_flag("fold_preprocessing", given.get("fold_preprocessing", False)),
+            block_size=_only_for("w4", "block_size", given, scheme, block_size),
+            float32_below=_only_for("fp16", "float32_below", given, scheme, _float32_below),
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Those that the precision has."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def block_size(given: Mapping[str, Any]) -> int:
+    """Raises UsageError for anything but 0 and multiples of 32."""
+    size = given.get("block_size", DEFAULT_BLOCK_SIZE)
+    if _is_whole(size) and size >= 0 and size % BLOCK_UNIT == 0:
+        return int(size)
+    raise _refuse("block_size", size, "0, or a multiple of 32")
+
+
+def _float32_below(given: Mapping[str, Any]) -> int:
+    count = given.get("float32_below", MIN_ELEMENTS)
+    if _is_whole(count) and count >= 0:
+        return int(count)
+    raise _refuse("float32_below", count, "a whole number of at least 0")
+
+
+def _only_for(
+    precision: str,
+    key: str,
+    given: Mapping[str, Any],
+    scheme: Scheme,
+    read: Callable[[Mapping[str, Any]], int],
+) -> int | None:
+    if scheme.precision == precision:
+        return read(given)
+    if key in given:
+        raise UsageError(
+            f"option '{key}' has no meaning in precision {scheme.precision}",
+            where=_WHERE,
+            remedy=f"Leave it out, or choose precision {precision}.",
+        )
+    return None
 
 
 def _io(given: Mapping[str, Any], scheme: Scheme) -> str:
@@ -71,11 +119,15 @@ def _one_of(key: str, value: object, choices: tuple[str, ...]) -> str:
     raise _refuse(key, value, ", ".join(choices))
 
 
-def _batch(value: object) -> int | Literal["dynamic"]:
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _batch(value: Any) -> int | Literal["dynamic"]:
     if value == DYNAMIC:
         return DYNAMIC
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
+    if _is_whole(value) and value >= 1:
+        return int(value)
     raise _refuse("batch", value, f"a whole number of at least 1, or '{DYNAMIC}'")
 
 

@@ -60,6 +60,11 @@ class QdqPlan:
         for value in _float_values(graph):
             self._realise(value)
 
+    @property
+    def weights_only(self) -> bool:
+        """Whether constants may be quantized, but nothing that is computed."""
+        return not self.parameters
+
     def result(self, node: ir.Node, index: int = 0) -> ir.Value:
         """The value that the node computes once what it absorbs is counted in."""
         return self._results.get(node, node.outputs[index]) if index == 0 else node.outputs[index]

@@ -16,7 +16,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgewise.targets.android.flatbuffer import IDENTIFIER, TENSOR_TYPES
-from edgewise.targets.android.model import Array, Graph, Operator, Quantization, Tensor
+from edgewise.targets.android.model import (
+    INT4,
+    Array,
+    Blocks,
+    Graph,
+    Operator,
+    Quantization,
+    Tensor,
+)
 
 _DTYPES: dict[int, np.dtype[Any]] = {number: dtype for dtype, number in TENSOR_TYPES.items()}
 #: options that hold the number of a subgraph end with this
@@ -100,6 +108,8 @@ def _starts(content: bytes, buffers: list[Array]) -> dict[int, int]:
 
 def _subgraph(table: Any, codes: Sequence[Any], buffers: list[Array]) -> Subgraph:
     tensors = tuple(_tensor(tensor, buffers) for tensor in table.tensors or [])
+    for tensor, entry in zip(tensors, table.tensors or [], strict=True):
+        tensor.blocks = _blocks(entry.quantization, tensors)
     graph = Graph(
         operators=[_operator(entry, codes, tensors) for entry in table.operators or []],
         inputs=_pick(tensors, _ints(table.inputs)),
@@ -143,10 +153,19 @@ def _tensor(table: Any, buffers: list[Array]) -> Tensor:
 
 
 def _array(name: str, data: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    elements = int(np.prod(shape, dtype=np.int64))
+    wanted = (elements + 1) // 2 if dtype == INT4 else elements * dtype.itemsize
     if data.size != wanted:
         raise UnreadableFile(f"constant '{name}' has {data.size} bytes instead of {wanted}")
+    if dtype == INT4:
+        return _halves(data)[:elements].reshape(shape)
     return np.frombuffer(data, dtype).reshape(shape)  # np.frombuffer takes unaligned data, too
+
+
+def _halves(data: Array) -> Array:
+    """The int4 elements of packed bytes: the low half of each first, sign extended."""
+    low, high = (data << 4).view(np.int8) >> 4, data.view(np.int8) >> 4
+    return np.stack([low, high], axis=1).reshape(-1).astype(INT4)
 
 
 def _quantization(name: str, table: Any, dtype: np.dtype[Any]) -> Quantization | None:
@@ -156,6 +175,13 @@ def _quantization(name: str, table: Any, dtype: np.dtype[Any]) -> Quantization |
     if not isinstance(zero_point, np.ndarray) or zero_point.shape != table.scale.shape:
         raise UnreadableFile(f"tensor '{name}' has no zero point for each of its scales")
     return Quantization(table.scale, zero_point, int(table.quantizedDimension), dtype)
+
+
+def _blocks(table: Any, tensors: Sequence[Tensor]) -> Blocks | None:
+    if table is None or table.detailsType != schema.QuantizationDetails.BlockwiseQuantization:
+        return None
+    (scales,) = _pick(tensors, [table.details.scales])
+    return Blocks(scales, int(table.details.blockSize))
 
 
 def _operator(table: Any, codes: Sequence[Any], tensors: Sequence[Tensor]) -> Operator:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgewise.calibration.scheme import NumberFormat, QuantParams, Scheme
 from edgewise.targets.android.kinds import FIXED_INT16_OUTPUTS, FIXED_OUTPUTS
 from edgewise.targets.android.ops.table import INT8_OPERATORS, INT16_OPERATORS
@@ -27,6 +29,7 @@ _FIXED_BY_OPERATOR = {
 }
 
 FP32 = Scheme(target="android", precision="fp32")
+FP16 = Scheme(target="android", precision="fp16")
 
 _WEIGHT = NumberFormat("int8", symmetric=True, granularity="per_channel", narrow_range=True)
 
@@ -61,4 +64,27 @@ W8A16 = Scheme(
     bias_required=True,
 )
 
-SCHEMES: dict[str, Scheme] = {scheme.precision: scheme for scheme in (W8A8, W8A16, FP32)}
+#: FULLY_CONNECTED with integer weights quantizes its input on the fly; convolutions would be slower
+#: so than in float
+_WEIGHT_ONLY_OPS = frozenset({"Gemm", "MatMul"})
+
+W8 = Scheme(target="android", precision="w8", weight=_WEIGHT, quantized_ops=_WEIGHT_ONLY_OPS)
+
+
+def w4(block_size: int) -> Scheme:
+    """int4 weights with one scale for each block along the reduced axis, or, with block size 0, one
+    float32 scale per output channel. Block scales are float16 in the file, and XNNPACK reads them
+    as bfloat16: only numbers of both types mean the same everywhere."""
+    number = NumberFormat("int4", symmetric=True, granularity="per_channel", narrow_range=True)
+    if block_size:
+        number = replace(
+            number, granularity="per_block", block_size=block_size, scale_dtype="bfloat16"
+        )
+    return Scheme(target="android", precision="w4", weight=number, quantized_ops=_WEIGHT_ONLY_OPS)
+
+
+W4 = w4(block_size=32)
+
+SCHEMES: dict[str, Scheme] = {
+    scheme.precision: scheme for scheme in (W8A8, W8A16, W8, W4, FP16, FP32)
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.compare import compare_layers
 from edgewise.targets.android.expectations import expectations
 from edgewise.targets.android.flatbuffer import serialize
+from edgewise.targets.android.half import store_as_half
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
-from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions
+from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions, block_size
 from edgewise.targets.android.remarks import findings_of
-from edgewise.targets.android.scheme import SCHEMES
+from edgewise.targets.android.scheme import SCHEMES, W4, w4
 from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
 from edgewise.targets.android.verify_file import verify_file
@@ -41,9 +42,13 @@ class AndroidTarget:
     precisions = tuple(SCHEMES)
     options = KNOWN_OPTIONS
 
-    def scheme(self, precision: str) -> Scheme:
-        """How the QDQ model must be quantized. Raises UnsupportedPrecision."""
-        return scheme_of(self.name, SCHEMES, precision)
+    def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
+        """How the QDQ model must be quantized.
+
+        Raises UnsupportedPrecision, or UsageError for a block size that no kernel takes.
+        """
+        scheme = scheme_of(self.name, SCHEMES, precision)
+        return w4(block_size(options)) if scheme is W4 and options else scheme
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
         AndroidOptions.of(options, self.scheme(precision))
@@ -74,7 +79,7 @@ class AndroidTarget:
             InternalError: the finished file breaks a rule, or LiteRT refuses it.
         """
         options = options or EmitOptions()
-        scheme = self.scheme(precision)
+        scheme = self.scheme(precision, options.options)
         chosen = AndroidOptions.of(options.options, scheme)
 
         def admit(loaded: ir.Model) -> None:
@@ -86,6 +91,10 @@ class AndroidTarget:
 
         assembled = assemble(model, chosen, options.preprocessing, check, admit=admit)
         lowered = assembled.lowered
+        if chosen.float32_below is not None:
+            for graph in lowered.graph.all_graphs():
+                kept = store_as_half(graph, chosen.float32_below)
+                lowered = replace(lowered, findings=(*lowered.findings, *kept))
         verify(lowered.graph)
         expected = expectations(assembled.legal, lowered.stands_for, lowered.graph)
         options = replace(options, preprocessing=assembled.preprocessing)
@@ -102,7 +111,7 @@ class AndroidTarget:
             versions=tool_versions("ai-edge-litert", "onnx", "onnx-ir"),
             labels=tuple(options.labels),
             preprocessing=options.preprocessing,
-            options=asdict(chosen),
+            options=chosen.as_dict(),
         )
         artifact = publish(
             out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)

@@ -9,13 +9,15 @@ bias of the wrong scale, weights quantized along the wrong axis), so every rule 
   3. operators that move quantized data keep scale and zero point
   4. kernels with a prescribed output range have it
   5. int8 weights: zero point 0, values in -127..127, scales along the right axis
-  6. a bias is there, int32 (beside int16 activations int64), with scale s_input * s_weight
-     (float32) and zero point 0
+  6. a bias is there, int32, with scale s_input * s_weight (float32) and zero point 0; beside int16
+     activations it is int64, or int32 where an option says so and no sum can leave 32 bits
   7. s_input * s_weight / s_output is below 256
   8. activations are per tensor, with a zero point that int8 or uint8 holds; that of int16 is 0
   9. there is a kernel for int16 where activations are
  10. a body keeps all rules; what it takes and gives has the form of its operator's operands; what
      goes round in a loop keeps its form, and a body hands on an input only at its own position
+ 11. integer weights beside float activations are int8 or int4 constants of FULLY_CONNECTED, by rule
+     5 or with float16 scales of the blocks' shape, and the bias is float32
 A broken rule is a defect of the lowering, never of the model.
 """
 
@@ -24,10 +26,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from edgewise.errors import InternalError
 from edgewise.targets.android.kinds import INT16_VERSIONS, SAME_SCALE_KINDS, fixed_output
-from edgewise.targets.android.model import INT8, INT16, Graph, Operator, Tensor
+from edgewise.targets.android.model import (
+    INT4,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    Graph,
+    Operator,
+    Tensor,
+)
+from edgewise.targets.android.narrow_bias import NARROW_VERSIONS, OPTION, sums_fit
 from edgewise.targets.android.ops.weights import BIAS_DTYPES, REQUANTIZATION_LIMIT
 
 #: kind -> (position of input, weights and bias, axis of the weights' output channels)
@@ -132,6 +145,7 @@ def _tensor_problems(tensor: Tensor) -> Iterator[str]:
 def _quantization_problems(operator: Operator) -> Iterator[str]:
     stored = operator.stored_dtype
     if stored is None:
+        yield from _hybrid_problems(operator)
         return
     if stored == INT16 and operator.kind not in INT16_VERSIONS:
         yield "there is no kernel for int16"
@@ -178,9 +192,45 @@ def _weight_problems(
     product = (data.quantization.scale * scale.scale).astype(np.float32)
     found = offset.quantization
     wanted = BIAS_DTYPES[operator.stored_dtype or INT8]
+    if wanted == INT64 and operator.options.get(OPTION) == schema.TensorType.INT32:
+        wanted = INT32
+        if operator.kind not in NARROW_VERSIONS or not sums_fit(kernel, offset):
+            yield "its sums may leave the 32 bits of its bias"
     if offset.dtype != wanted or found is None or found.zero_point.any():
         yield f"its bias must be {wanted} with zero point 0"
     elif not np.array_equal(found.scale, product):
         yield "the scale of its bias is not that of input times weights"
     if float(product.max() / out.scale[0]) >= REQUANTIZATION_LIMIT:
         yield "the scale of input times weights over output is 256 or more"
+
+
+def _hybrid_problems(operator: Operator) -> Iterator[str]:
+    """Rule 11."""
+    quantized = [
+        tensor
+        for tensor in operator.inputs
+        if tensor.data is not None and (tensor.quantization or tensor.blocks) is not None
+    ]
+    if not quantized or operator.kind == "DEQUANTIZE":
+        return
+    if operator.kind != "FULLY_CONNECTED" or quantized != [operator.inputs[1]]:
+        yield "only weights of FULLY_CONNECTED are quantized beside float activations"
+        return
+    weights, bias = operator.inputs[1:3]
+    if weights.dtype not in (INT4, INT8) or weights.data is None:
+        yield "its weights must be int4 or int8 constants"
+    elif weights.dtype == INT8 and weights.data.min(initial=0) < -127:
+        yield "its weights must be in -127..127"
+    if bias.dtype != np.float32 or bias.quantization is not None:
+        yield "its bias must be float32"
+    if weights.blocks is not None:
+        scales, rows = weights.blocks.scales, weights.shape[0]
+        shape = (rows, weights.shape[1] // weights.blocks.size)
+        if weights.dtype != INT4 or scales.dtype != np.float16 or scales.shape != shape:
+            yield f"its block scales must be float16 of the shape {shape}"
+    elif weights.quantization is not None:
+        scale = weights.quantization
+        if scale.zero_point.any():
+            yield "its weights have a zero point"
+        if not scale.is_per_tensor and (scale.axis, scale.scale.size) != (0, weights.shape[0]):
+            yield f"its weights are quantized along axis {scale.axis}, not 0"

@@ -37,7 +37,7 @@ class ArmTarget:
     precisions = tuple(SCHEMES)
     options = ("batch",)
 
-    def scheme(self, precision: str) -> Scheme:
+    def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:

@@ -44,7 +44,10 @@ def _int8_model(kit: Any) -> Any:
 
 def test_it_is_a_target() -> None:
     target: Target = TARGET
-    assert (target.name, target.precisions) == ("android", ("w8a8", "w8a16", "fp32"))
+    assert (target.name, target.precisions) == (
+        "android",
+        ("w8a8", "w8a16", "w8", "w4", "fp16", "fp32"),
+    )
 
 
 def test_the_scheme() -> None:
@@ -61,8 +64,8 @@ def test_the_scheme() -> None:
 
 
 def test_unknown_precisions_are_refused(kit: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedPrecision, match="does not offer 'w4'"):
-        TARGET.scheme("w4")
+    with pytest.raises(UnsupportedPrecision, match="does not offer 'bf16'"):
+        TARGET.scheme("bf16")
     with pytest.raises(UnsupportedPrecision):
         TARGET.emit(_float_model(kit), tmp_path / "out", "bf16")
     assert not (tmp_path / "out").exists()

@@ -131,7 +131,7 @@ def test_a_missed_budget_writes_all_and_exits_with_1(
     # a float precision needs no calibration, and is compared with the hub model
     assert document["targets"]["arm"]["precision"] == "fp32"
     assert document["calibration"]["data"] is None
-    assert document["calibration"]["reason"] == "no target has a quantized precision"
+    assert document["calibration"]["reason"] == "no target quantizes activations"
     assert sorted(path.name for path in (out / "stages").iterdir()) == ["hub.onnx"]
 
 

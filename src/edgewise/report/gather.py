@@ -110,7 +110,7 @@ def _data(source: DataSource, samples: int) -> DataSummary:
 def _calibration(build: Gathered) -> CalibrationSummary:
     if build.calibration is None or build.statistics is None:
         quantizes = build.plan.quantizes
-        reason = "no calibration data" if quantizes else "no target has a quantized precision"
+        reason = "no calibration data" if quantizes else "no target quantizes activations"
         return CalibrationSummary(None, None, None, reason)
     table = build.plan.project.calibration
     return CalibrationSummary(

@@ -5,15 +5,19 @@
 2. computed right side        BATCH_MATMUL, whose flags absorb a transposed operand
 3. integers: see `integer_product`
 4. Gemm with a computed right side, or a bias that is no constant vector: an ADD follows
+5. case 1 with integer weights and a float input: see `hybrid`
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import Array
+from edgewise.targets.android.ops.hybrid import HybridWeights, hybrid_tensors, hybrid_weights
 from edgewise.targets.android.ops.integer_product import lower_integer_product
 from edgewise.targets.android.ops.weights import int8_obstacle, weight_tensors
 
@@ -76,6 +80,11 @@ def _fully_connected(call: Call, a: Value, transposed_b: bool, alpha: float) -> 
         rows = weights if transposed_b else weights.T
         return rows if order is None else rows[:, order]
 
+    hybrid = hybrid_weights(call, transposed_b, alpha)
+    if isinstance(hybrid, HybridWeights):
+        return _hybrid(call, a, hybrid)
+    if hybrid is not None:
+        call.note("float-weights", f"its weights are stored as float32: {hybrid}")
     weights, bias = weight_tensors(call, arrange, 0 if transposed_b else 1, 0, channels, alpha)
     quantization = weights.quantization
     per_channel = quantization is not None and not quantization.is_per_tensor
@@ -88,6 +97,31 @@ def _fully_connected(call: Call, a: Value, transposed_b: bool, alpha: float) -> 
         version=_PER_CHANNEL_VERSION if per_channel else None if a.rank == 2 else 5,
         fusedActivationFunction=call.fused_activation(),
         keepNumDims=a.rank != 2,
+    )
+
+
+def _hybrid(call: Call, a: Value, found: HybridWeights) -> Value:
+    """Case 5."""
+    channels = found.weights.shape[0]
+    order = call.context.column_orders.get(call.source(0))
+    if order is not None:  # never with blocks, see `shape`
+        found = replace(found, weights=found.weights[:, order])
+    if found.rounded:
+        call.note(
+            "rounded-scales",
+            f"its block scales are rounded to bfloat16, by up to {found.rounded:.2%}",
+            "The kernels hold no more; quantize with such scales to have them exact.",
+        )
+    weights, bias = hybrid_tensors(call, found, channels)
+    return call.write(
+        "FULLY_CONNECTED",
+        [a, weights, bias],
+        identity(a.rank),
+        shape=(*a.shape[:-1], channels),
+        version=found.version,
+        fusedActivationFunction=call.fused_activation(),
+        keepNumDims=a.rank != 2,
+        asymmetricQuantizeInputs=True,
     )
 
 

@@ -81,9 +81,11 @@ def _is_product(call: Call, node: ir.Node, value: ir.Value) -> bool:
     if node.op_type not in ("Gemm", "MatMul") or node.inputs[0] is not value:
         return False
     transposed = node.attributes.get("transA")
-    weights = call.context.plan.constant(node.inputs[1])
+    plan = call.context.plan
+    weights, integers = plan.constant(node.inputs[1]), plan.quantized_constant(node.inputs[1])
     plain = transposed is None or not transposed.as_int()
-    return plain and weights is not None and weights.ndim == 2
+    blocks = integers is not None and integers[1].block_size  # of neighbouring ONNX columns
+    return plain and not blocks and weights is not None and weights.ndim == 2
 
 
 def lower_transpose(call: Call) -> None:

@@ -196,9 +196,9 @@ INT8_OPERATORS = frozenset(name for name, entry in LOWERINGS.items() if entry.in
 
 #: those of them whose kernels take int16 activations too
 INT16_OPERATORS = frozenset({
-    "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Dropout", "Expand", "Flatten",
-    "Gather", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu",
-    "MatMul", "Max", "MaxPool", "Min", "Mul", "Pad", "ReduceMax", "ReduceMean", "ReduceMin",
-    "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh",
-    "Transpose", "Unsqueeze", "Upsample",
+    "Abs", "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Dropout", "Expand",
+    "Flatten", "Gather", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity",
+    "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "Pad", "ReduceMax", "ReduceMean",
+    "ReduceMin", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split", "Squeeze",
+    "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
 })  # fmt: skip

@@ -1,0 +1,44 @@
+"""The QDQ model for any quantized scheme: weights and activations, or weights alone."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgewise.calibration.quantize import Quantized, quantize_with_findings
+from edgewise.calibration.ranges import DEFAULT_PERCENTILE
+from edgewise.calibration.scheme import Scheme
+from edgewise.calibration.statistics import Statistics
+from edgewise.calibration.weight_only import quantize_weights
+from edgewise.errors import UsageError
+
+
+def quantize_for(
+    model: ir.Model,
+    statistics: Statistics | None,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    percentile: float = DEFAULT_PERCENTILE,
+) -> Quantized:
+    """`quantize_weights` where the scheme leaves activations in float, else
+    `quantize_with_findings`.
+
+    Args:
+        model: hub model, never changed.
+        statistics: collected with this model; None will do where activations stay in float.
+        scheme: a quantized one.
+        method, percentile: how ranges of activations are chosen.
+
+    Raises:
+        UsageError: statistics are needed and missing, or an unknown method.
+        UnsupportedPrecision, ModelError: see the two functions.
+    """
+    if scheme.is_quantized and not scheme.needs_statistics:
+        return quantize_weights(model, scheme)
+    if statistics is None:
+        raise UsageError(
+            "statistics are missing",
+            why=f"precision {scheme.precision} chooses the scales of activations from them",
+            remedy="Collect them with `edgewise calibrate`, or choose w8 or w4.",
+        )
+    return quantize_with_findings(model, statistics, scheme, method=method, percentile=percentile)
