@@ -131,3 +131,22 @@ def test_a_folded_constant_has_its_own_shape() -> None:
     prepared = graph.prepare(source)
     assert [str(value.shape) for value in prepared.graph[0].inputs if value] == ["[2,1,2]"] * 2
     assert str(prepared.graph.outputs[0].shape) == "[2,2,2]"
+
+
+def test_sizes_that_only_inference_knows_are_folded() -> None:
+    """The scale of attention as exporters compute it, once the batch is fixed."""
+    source = parse("""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[N, 4, 6] x) => (float[N, 6, 4] y)
+    <int64[1] first = {1}, int64[1] last = {2}>
+    {
+      t = Transpose <perm = [0, 2, 1]> (x)
+      s = Shape(t)
+      d = Slice(s, first, last)
+      f = Cast <to = 1> (d)
+      r = Sqrt(f)
+      y = Div(t, r)
+    }
+    """)
+    prepared = graph.prepare(source, batch=1)
+    assert [node.op_type for node in prepared.graph] == ["Transpose", "Div"]

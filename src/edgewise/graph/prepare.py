@@ -66,6 +66,10 @@ def settle(model: ir.Model) -> None:
     For passes that add nodes to a prepared model: it brings the model back to the prepared form.
     """
     _simplify(model)
+    left, before = _known_shapes(model), -1
+    while left and left != before:  # they are constants now that they are inferred
+        _simplify(model)
+        left, before = _known_shapes(model), left
     if infer_loop_shapes(model, _infer_shapes):
         _simplify(model)  # with shapes inside of loops, which it could not know before
         infer_loop_shapes(model, _infer_shapes)
@@ -86,6 +90,16 @@ def _simplify(model: ir.Model) -> None:
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
     _infer_shapes(model)
+
+
+def _known_shapes(model: ir.Model) -> int:
+    """How many Shape nodes read a value of static shape."""
+    shapes = [
+        node.inputs[0].shape
+        for node in model.graph.all_nodes()
+        if node.op_type == "Shape" and node.domain == "" and node.inputs[0] is not None
+    ]
+    return sum(shape is not None and shape.is_static() for shape in shapes)
 
 
 def _shape_initializers(model: ir.Model) -> None:

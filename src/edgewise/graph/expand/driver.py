@@ -71,28 +71,13 @@ def expand(
 
 
 def _settle(model: ir.Model, shapes: Mapping[ir.Value, ir.Shape]) -> None:
-    """Infer and fold until nothing more is known; `shapes` are used where inference finds none."""
+    """Infer and fold; `shapes` are used where inference finds none."""
     settle(model)
-    left, before = _known_shapes(model), -1
-    while left and left != before:  # their numbers are folded now that they are inferred
-        settle(model)
-        left, before = _known_shapes(model), left
     missing = [value for value in shapes if value.shape is None]
     for value in missing:
         value.shape = shapes[value]
     if missing:
         settle(model)
-
-
-def _known_shapes(model: ir.Model) -> int:
-    return sum(_is_known_shape(node) for node in model.graph.all_nodes())
-
-
-def _is_known_shape(node: ir.Node) -> bool:
-    if node.op_type != "Shape" or node.domain not in _STANDARD or node.inputs[0] is None:
-        return False
-    shape = node.inputs[0].shape
-    return shape is not None and shape.is_static()
 
 
 def _replace(expansion: Expansion, results: Sequence[ir.Value | None]) -> dict[ir.Value, ir.Shape]:
