@@ -151,6 +151,28 @@ def test_an_int8_network(check: Any, kit: Any, rng: Any, quantize: Any) -> None:
     assert artifact.manifest.inputs[0].dtype == "int8"
 
 
+def test_an_int8_network_that_computes_sizes(check: Any, kit: Any, rng: Any, quantize: Any) -> None:
+    """SHAPE reads the int8 input, and an int8 constant is broadcast."""
+    nodes = [
+        kit.node("Shape", ["x"], ["n"], start=0, end=1),
+        kit.node("Concat", ["n", "rest"], ["wide"], axis=0),
+        kit.node("Expand", ["token", "wide"], ["tokens"]),
+        kit.node("Concat", ["tokens", "x"], ["h"], axis=1),
+        kit.node("MatMul", ["h", "w"], ["y"]),
+    ]
+    constants = {
+        "rest": np.array([1, 8], np.int64),
+        "token": rng.standard_normal((1, 1, 8)).astype(np.float32),
+        "w": rng.standard_normal((8, 4)).astype(np.float32),
+    }
+    x = {"x": np.zeros((2, 3, 8), np.float32)}
+    source = _free(kit.model(nodes, x, {"y": np.float32}, constants))
+    source = quantize(source, *(_noise(rng, 3, 8)(1) for _ in range(4)))
+    _, session = check(source, _noise(rng, 3, 8), 0.2, "w8a8")
+    names = _operators(session)
+    assert names.count("SHAPE") == 1 and "FULLY_CONNECTED" in names
+
+
 def test_a_transformer_block(check: Any, kit: Any, rng: Any) -> None:
     """The class token is broadcast by a size that the runtime computes when it allocates."""
     _, session = check(_transformer_block(kit, rng), _noise(rng, 6, 16), 1e-5)
