@@ -19,6 +19,7 @@ from edgewise.targets.android.call import Call, Context
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT16, Array, Graph, Tensor
 from edgewise.targets.android.narrow_bias import narrow_biases
+from edgewise.targets.android.ops.int16_limits import INT16_LIMITS
 from edgewise.targets.android.ops.table import INT16_OPERATORS, LOWERINGS, Lowering
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE, QdqPlan
 from edgewise.targets.android.reshapes import merge_reshapes
@@ -224,7 +225,9 @@ def _int8_obstacle(
             continue
         if plan.result(node, index) not in plan.realised:
             return f"its output '{output.name}' is not quantized"
-    return lowering.int8(Call(context, node, True, stored))
+    call = Call(context, node, True, stored)
+    limit = INT16_LIMITS.get(node.op_type) if stored == INT16 else None
+    return lowering.int8(call) or (None if limit is None else limit(call))
 
 
 def _float_inputs(plan: QdqPlan, node: ir.Node) -> list[ir.Value]:

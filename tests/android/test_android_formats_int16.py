@@ -22,16 +22,17 @@ from edgewise.targets.android.model import INT16, INT32, INT64
 from edgewise.targets.android.ops.table import INT8_OPERATORS, INT16_OPERATORS
 from edgewise.targets.android.reader import read_file
 from edgewise.targets.base import EmitOptions
+from edgewise.targets.validation import compare_layers
 
 #: one step, and the float32 error of numbers of 15 bits
 ONE = 1.005
-#: SOFTMAX looks exp up in a table of 513 entries
-SOFTMAX_STEPS = 32.0
+#: TANH and SOFTMAX interpolate in tables
+TABLE_STEPS = 3.015
 
 
 @dataclass(frozen=True)
 class Case:
-    """`output` is the scale of the output (that of the input by default), `kinds` what is written."""
+    """`output` is the scale of the output, that of the input by default."""
 
     op_type: str
     kinds: tuple[str, ...]
@@ -128,9 +129,9 @@ CASES = {
     "abs": Case("Abs", ("ABS",)),
     "sigmoid": Case("Sigmoid", ("LOGISTIC",), output=1 / 32768),
     "sigmoid requantized": Case("Sigmoid", ("LOGISTIC", "QUANTIZE"), output=1 / 16384),
-    "tanh": Case("Tanh", ("TANH",), output=1 / 32768, steps=2 * ONE),
+    "tanh": Case("Tanh", ("TANH",), output=1 / 32768, steps=TABLE_STEPS),
     "softmax": Case(
-        "Softmax", ("SOFTMAX",), shape=(5, 16), output=1 / 32768, steps=SOFTMAX_STEPS
+        "Softmax", ("SOFTMAX",), shape=(5, 16), output=1 / 32768, steps=TABLE_STEPS
     ),
 }  # fmt: skip
 
@@ -199,6 +200,76 @@ def test_without_a_kernel_it_is_an_island(execute: Any, kit: Any, rng: Any, op_t
     assert run.lsb <= ONE
     (island,) = (f for f in run.artifact.findings if f.rule == "android/float-island")
     assert "TFLite has no matching int16 kernel for it" in island.message
+
+
+def _softmax(kit: Any, rng: Any, classes: int, spread: float) -> tuple[Any, Any]:
+    feeds = {"x": rng.uniform(-spread / 2, spread / 2, (20, classes)).astype(np.float32)}
+    source = kit.int8_model(
+        kit.node("Softmax", ["x"], ["y"]),
+        feeds,
+        (1 / 32768, 0),
+        input_parameters={"x": (spread / 65535, 0)},
+        storage=np.int16,
+    )
+    return source, feeds
+
+
+@pytest.mark.parametrize(
+    ("classes", "spread", "steps"),
+    [(1000, 9.99, TABLE_STEPS), (14, 200.0, 32.0), (15, 200.0, 0.0), (1000, 10.01, 0.0)],
+    ids=["narrow", "few classes", "many classes", "wide"],
+)
+def test_softmax_is_an_island_where_its_table_ends(
+    execute: Any, kit: Any, rng: Any, classes: int, spread: float, steps: float
+) -> None:
+    """The kernel cuts exp at -10: 1000 classes would be off by 1900 steps, 6 % of the range."""
+    source, feeds = _softmax(kit, rng, classes, spread)
+    run = execute(source, feeds, "w8a16")
+    assert run.lsb <= max(steps, ONE)
+    kinds = [o.kind for o in read_file(run.artifact.path.read_bytes()).main.graph.operators]
+    assert kinds == (["SOFTMAX"] if steps else ["DEQUANTIZE", "SOFTMAX", "QUANTIZE"])
+    (layer,) = compare_layers(source, run.artifact, [feeds]).layers
+    assert layer.ok and layer.tolerance == pytest.approx(max(steps, 1.0), abs=1.1)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scale", "exact"),
+    [
+        ({"mode": "linear"}, 4, True),
+        ({"mode": "linear", "coordinate_transformation_mode": "asymmetric"}, 2, True),
+        ({"mode": "linear"}, 3, False),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, 2, False),
+    ],
+)
+def test_interpolation_is_an_island_where_weights_need_more_bits(
+    execute: Any, kit: Any, rng: Any, attributes: Any, scale: int, exact: bool
+) -> None:
+    """The kernel would be off by up to 360 steps, 1 % of the range."""
+    constants = {"": None, "s": np.array([1, 1, scale, scale], np.float32)}
+    source, feeds = _model(kit, rng, Case("Resize", (), attributes, constants))
+    run = execute(source, feeds, "w8a16")
+    assert run.lsb <= ONE
+    assert ("android/float-island" in run.rules()) != exact
+
+
+@pytest.mark.parametrize(("side", "exact"), [(255, True), (256, False)])
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "ReduceMean"])
+def test_means_are_islands_where_sums_could_wrap(
+    execute: Any, kit: Any, op_type: str, side: int, exact: bool
+) -> None:
+    feeds = {"x": np.full((1, 1, side, side), -32768 * 2.0**-12, np.float32)}
+    constants = {"a": _ints(2, 3)} if op_type == "ReduceMean" else {}
+    source = kit.int8_model(
+        kit.node(op_type, ["x", *constants], ["y"]),
+        feeds,
+        (2.0**-12, 0),
+        input_parameters={"x": (2.0**-12, 0)},
+        constants=constants,
+        storage=np.int16,
+    )
+    run = execute(source, feeds, "w8a16")
+    assert run.error == 0 and run.outputs["y"].max() == -8
+    assert ("android/float-island" in run.rules()) != exact
 
 
 def _convolution(kit: Any, rng: Any, inputs: int, **attributes: Any) -> tuple[Any, Any]:
