@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 from edgewise.calibration.scheme import PRECISION_ALIASES
 from edgewise.targets import TARGETS
 
+#: what a target's own option may hold; the target itself knows which
+OptionValue = bool | int | float | str | list[str]
+
 PRECISIONS = ("fp32", "fp16", "bf16", "w8a8", "w8a16", "w8", "w4")
 
 
@@ -192,7 +195,7 @@ class TargetTable(Table):
     """[targets.<name>]: the precision, and options that the target itself knows and checks."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, bool | int | float | str] = Field(init=False)
+    __pydantic_extra__: dict[str, OptionValue] = Field(init=False)
 
     precision: Annotated[
         PrecisionName,
@@ -201,7 +204,7 @@ class TargetTable(Table):
     ] = "w8a8"
 
     @property
-    def options(self) -> dict[str, bool | int | float | str]:
+    def options(self) -> dict[str, OptionValue]:
         return dict(self.__pydantic_extra__)
 
 
@@ -223,6 +226,11 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         "fold_preprocessing": {
             "type": "boolean",
             "description": "Take uint8 pixels, and normalize them as [data.image] says.",
+        },
+        "delegates": {
+            "type": "array",
+            "items": {"enum": ["xnnpack", "gpu", "qualcomm", "mediatek", "google_tensor"]},
+            "description": "Whose operators the findings tell of; xnnpack and gpu by default.",
         },
     },
     "apple": {

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import edgewise.targets
 from edgewise.calibration.scheme import Scheme
-from edgewise.config import BudgetLimits, DataTable, ImageTable, ModelTable, Project
+from edgewise.config import (
+    BudgetLimits,
+    DataTable,
+    ImageTable,
+    ModelTable,
+    OptionValue,
+    Project,
+)
 from edgewise.data import ImagePreprocessing
 from edgewise.errors import UsageError
 from edgewise.references import is_reference
@@ -26,7 +33,7 @@ class TargetPlan:
 
     target: Target
     scheme: Scheme
-    options: dict[str, bool | int | float | str]
+    options: dict[str, OptionValue]
     budget: Budget
 
     @property

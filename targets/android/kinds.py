@@ -78,6 +78,7 @@ KINDS: dict[str, Kind] = {
     "MIRROR_PAD": Kind("MirrorPadOptions"),
     "MUL": Kind("MulOptions"),
     "NEG": Kind("NegOptions"),
+    "NON_MAX_SUPPRESSION_V4": Kind("NonMaxSuppressionV4Options"),
     "NOT_EQUAL": Kind("NotEqualOptions"),
     "ONE_HOT": Kind("OneHotOptions"),
     "PAD": Kind("PadOptions"),
@@ -124,6 +125,7 @@ KINDS: dict[str, Kind] = {
     "UNSORTED_SEGMENT_MAX": Kind("UnsortedSegmentMaxOptions"),
     "UNSORTED_SEGMENT_MIN": Kind("UnsortedSegmentMinOptions"),
     "UNSORTED_SEGMENT_PROD": Kind("UnsortedSegmentProdOptions"),
+    "WHERE": Kind("WhereOptions"),
     "WHILE": Kind("WhileOptions", int8_version=1),
 }
 
@@ -210,12 +212,3 @@ def fixed_output(kind: str, stored: np.dtype[Any] | None) -> tuple[float, int] |
     if stored is None:
         return None
     return (FIXED_INT16_OUTPUTS if stored == np.int16 else FIXED_OUTPUTS).get(kind)
-
-
-#: int8 operators that XNNPACK leaves to the slower built-in kernels (LiteRT 2.3, x86-64)
-NOT_DELEGATED_INT8 = frozenset({
-    "ABS", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "BROADCAST_TO", "EXP", "GATHER", "GATHER_ND",
-    "GELU", "HARD_SWISH", "LOG", "LOG_SOFTMAX", "MAXIMUM", "MINIMUM", "MIRROR_PAD", "NEG", "PADV2",
-    "PRELU", "RELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "SOFTMAX", "STRIDED_SLICE",
-    "TILE",
-})  # fmt: skip

@@ -5,6 +5,8 @@
           float ends only, and integer ones of 16 bits `int16` in place of the two of 8 bits.
 `layout`  order of four-dimensional inputs and outputs: `NHWC`, or `NCHW` as in ONNX.
 `batch`   size of a symbolic first dimension: a number (1 without the key) or `dynamic`.
+`delegates`  who the findings tell of: `xnnpack` (the CPU), `gpu`, `qualcomm`, `mediatek` and
+          `google_tensor`; the first two without the key. The file is the same for all.
 `fold_preprocessing`  take uint8 pictures and normalize them inside the graph.
 `block_size`     of w4: how many weights share a scale, 32 (or a multiple), or 0 for one scale per
                  output channel.
@@ -23,7 +25,9 @@ from edgewise.targets.android.half import MIN_ELEMENTS
 from edgewise.targets.android.ops.hybrid import BLOCK_UNIT
 from edgewise.targets.preconditions import check_options
 
-KNOWN_OPTIONS = ("batch", "block_size", "float32_below", "fold_preprocessing", "io", "layout")
+KNOWN_OPTIONS = (
+    "batch", "block_size", "delegates", "float32_below", "fold_preprocessing", "io", "layout",
+)  # fmt: skip
 DEFAULT_BLOCK_SIZE = 32
 DYNAMIC: Literal["dynamic"] = "dynamic"
 
@@ -35,6 +39,9 @@ _IO_CHOICES = {
     "int16": ("int16", "float"),
 }
 _LAYOUTS = ("NHWC", "NCHW")
+XNNPACK = "xnnpack"
+DELEGATES = (XNNPACK, "gpu", "qualcomm", "mediatek", "google_tensor")
+DEFAULT_DELEGATES = (XNNPACK, "gpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class AndroidOptions:
     layout: str = "NHWC"
     batch: int | Literal["dynamic"] = 1
     fold_preprocessing: bool = False
+    delegates: tuple[str, ...] = DEFAULT_DELEGATES
     #: None for the precisions that have no use for them
     block_size: int | None = None
     float32_below: int | None = None
@@ -58,13 +66,16 @@ class AndroidOptions:
             layout=_one_of("layout", given.get("layout", _LAYOUTS[0]), _LAYOUTS),
             batch=_batch(given.get("batch", 1)),
             fold_preprocessing=_flag("fold_preprocessing", given.get("fold_preprocessing", False)),
+            delegates=_delegates(given.get("delegates", DEFAULT_DELEGATES)),
             block_size=_only_for("w4", "block_size", given, scheme, block_size),
             float32_below=_only_for("fp16", "float32_below", given, scheme, _float32_below),
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Those that the precision has."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Those that the precision has and that the file depends on."""
+        told = asdict(self)
+        del told["delegates"]
+        return {key: value for key, value in told.items() if value is not None}
 
 
 def block_size(given: Mapping[str, Any]) -> int:
@@ -129,6 +140,13 @@ def _batch(value: Any) -> int | Literal["dynamic"]:
     if _is_whole(value) and value >= 1:
         return int(value)
     raise _refuse("batch", value, f"a whole number of at least 1, or '{DYNAMIC}'")
+
+
+def _delegates(value: object) -> tuple[str, ...]:
+    """In the order of `DELEGATES`, however they were given."""
+    if isinstance(value, list | tuple) and all(name in DELEGATES for name in value):
+        return tuple(name for name in DELEGATES if name in value)
+    raise _refuse("delegates", value, f"a list of {', '.join(DELEGATES)}")
 
 
 def _flag(key: str, value: object) -> bool:

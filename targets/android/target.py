@@ -17,6 +17,7 @@ from edgewise.targets.android import runtime
 from edgewise.targets.android.admission import check_size
 from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.compare import compare_layers
+from edgewise.targets.android.delegates.placement import Placement, ask_runtime
 from edgewise.targets.android.expectations import expectations
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.half import store_as_half
@@ -100,7 +101,7 @@ class AndroidTarget:
         options = replace(options, preprocessing=assembled.preprocessing)
         content = _content(lowered, options)
         verify_file(content, expected)
-        _try_in_runtime(content)
+        placement = _try_in_runtime(lowered, content)
         manifest = Manifest(
             name=options.name,
             target=self.name,
@@ -116,7 +117,7 @@ class AndroidTarget:
         artifact = publish(
             out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)
         )
-        return replace(artifact, findings=findings_of(lowered))
+        return replace(artifact, findings=findings_of(lowered, placement, chosen.delegates))
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
@@ -158,9 +159,10 @@ def _content(lowered: Lowered, options: EmitOptions) -> bytes:
     return append_labels(content, options.labels) if options.labels else content
 
 
-def _try_in_runtime(content: bytes) -> None:
+def _try_in_runtime(lowered: Lowered, content: bytes) -> Placement:
+    """Load the finished file, and note which operators XNNPACK takes."""
     try:
-        runtime.load(content, threads=1)
+        return ask_runtime(lowered.graph, runtime.load(content, threads=1))
     except runtime.LoadFailure as failure:
         raise InternalError(
             "LiteRT refuses the finished file",

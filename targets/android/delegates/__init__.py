@@ -1,0 +1,1 @@
+"""Who runs the operators of a file: XNNPACK, GPU and NPU delegates, and what that costs."""
