@@ -10,7 +10,11 @@ import onnx_ir as ir
 from edgewise.data.source import Array, Sample
 from edgewise.graph import OrtSession, is_quantized_model
 from edgewise.targets.host_cpu import read_host_cpu
-from edgewise.targets.validation.equivalence import EquivalenceMeter, output_scales
+from edgewise.targets.validation.equivalence import (
+    EquivalenceMeter,
+    output_bits,
+    output_scales,
+)
 from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
 
 _SATURATES = "ONNX Runtime's integer kernels saturate in 16 bits on this processor, or may do so"
@@ -31,7 +35,7 @@ class Comparison:
 
     def __init__(self, reference: ir.Model, threads: int, limit: EquivalenceLimit) -> None:
         scales = output_scales(reference)
-        self.meter = EquivalenceMeter(scales)
+        self.meter = EquivalenceMeter(scales, output_bits(reference))
         self._session = OrtSession(reference, threads=threads, optimize="none")
         self._noise = _Noise(reference, threads) if is_quantized_model(reference) else None
         self._limit = limit

@@ -8,8 +8,11 @@ Runtime differs from itself on the same inputs, fused against unfused. Fused ker
 faithful way to round the arithmetic of the QDQ model and the artifact's are another; neither is
 nearer to the truth, and their largest differences over a sample scatter, hence a factor of two:
 
-    limit of LSB            = max(2, 2 * floor)
+    limit of LSB            = max(2, 2 * floor), with 16 bits max(64, 2 * floor)
     limit of disagreement   = max(0.5 %, 2 * disagreement of the floor, one example)
+
+A step of 16 bits is 256 times smaller than one of 8, while layers round as often and kernels have
+tables of their own; 64 such steps are a quarter of a step of 8 bits.
 
 The floor tells noise from error only in distribution; that every single layer is right is told by
 `layers`.
@@ -23,12 +26,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.findings import Finding
-from edgewise.graph import quantization_of
+from edgewise.graph import TensorQuantization, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE
 from edgewise.targets.validation.agreement import Agreement, Floats, Outputs, paired
 from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
 
 GATE_MAX_LSB = 2.0
+GATE_MAX_LSB_16_BITS = 64.0
 GATE_ARGMAX_AGREEMENT = 0.995
 #: a single example that disagrees is no evidence, unless it is more than this share of them
 _SLACK = 0.05
@@ -43,6 +47,13 @@ _WHOLE_LSB = 1e-3
 _MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
+def output_bits(model: ir.Model) -> int | None:
+    """The fewest bits that a quantized output has; None where all are computed in float."""
+    found = [_output_quantization(value) for value in model.graph.outputs]
+    bits = [8 * q.zero_point.dtype.itemsize for q in found if q is not None and q.per_tensor]
+    return min(bits, default=None)
+
+
 def output_scales(model: ir.Model) -> dict[str, float | None]:
     """Per graph output, the per-tensor scale of the DequantizeLinear that gives its values; None
     where the output is computed in float."""
@@ -50,20 +61,26 @@ def output_scales(model: ir.Model) -> dict[str, float | None]:
 
 
 def _scale(value: ir.Value) -> float | None:
+    quantization = _output_quantization(value)
+    if quantization is None or not quantization.per_tensor:
+        return None
+    return float(quantization.scale)
+
+
+def _output_quantization(value: ir.Value) -> TensorQuantization | None:
     node = value.producer()
     while node is not None and node.op_type in _MOVING and node.inputs[0] is not None:
         node = node.inputs[0].producer()
     if node is None or node.op_type != DEQUANTIZE:
         return None
-    quantization = quantization_of(node)
-    return float(quantization.scale) if quantization.per_tensor else None
+    return quantization_of(node)
 
 
 class EquivalenceMeter:
     """Gathers outputs example by example; memory is a histogram of fixed size."""
 
-    def __init__(self, scales: Mapping[str, float | None]) -> None:
-        self._scales = scales
+    def __init__(self, scales: Mapping[str, float | None], bits: int | None = None) -> None:
+        self._scales, self._bits = scales, bits
         self._agreement = Agreement()
         self._max_lsb = 0.0
         self._histogram = np.zeros(_BINS, dtype=np.int64)  # of differences in whole LSB
@@ -106,6 +123,7 @@ class EquivalenceMeter:
             reason=f"no LSB for {', '.join(in_float)}: computed in float" if in_float else None,
             floor=floor,
             layers=layers,
+            bits=self._bits,
         )
 
     def floor(self) -> NoiseFloor:
@@ -125,9 +143,9 @@ def not_measured(reason: str, samples: int = 0) -> Equivalence:
     return Equivalence(None, None, None, None, None, False, samples, reason)
 
 
-def limits(floor: NoiseFloor | None, samples: int) -> tuple[float, float]:
+def limits(floor: NoiseFloor | None, samples: int, bits: int | None = None) -> tuple[float, float]:
     """The most LSB, and the least agreement of the argmax, that the gate lets pass."""
-    lsb = GATE_MAX_LSB
+    lsb = GATE_MAX_LSB_16_BITS if bits == 16 else GATE_MAX_LSB
     agreement = min(GATE_ARGMAX_AGREEMENT, 1.0 - min(1.0 / max(samples, 1), _SLACK))
     if floor is not None and floor.max_lsb is not None:
         lsb = max(lsb, FLOOR_FACTOR * floor.max_lsb)
@@ -140,7 +158,7 @@ def equivalence_findings(result: Equivalence) -> list[Finding]:
     """A warning where the artifact is not the model it was made from, by the gate above."""
     if result.max_lsb is None and result.argmax_agreement is None and result.samples:
         return [Finding("validation/not-equal", "error", result.reason or "no figures")]
-    most, least = limits(result.floor, result.samples)
+    most, least = limits(result.floor, result.samples, result.bits)
     misses = []
     if result.max_lsb is not None and result.max_lsb > most:
         misses.append(f"outputs differ by up to {result.max_lsb:.3g} LSB (limit {most:.3g})")

@@ -55,6 +55,7 @@ class Equivalence:
     as (1, 85, 22, 22)); `sqnr_db` is
     10 log10(signal power / error power), None when the outputs are identical (see `identical`).
     `floor` is what the outputs are judged by, `layers` what the layers are; None for float models.
+    `bits` are the fewest that a quantized output has.
     """
 
     max_lsb: float | None
@@ -67,6 +68,7 @@ class Equivalence:
     reason: str | None = None
     floor: NoiseFloor | None = None
     layers: Layers | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from edgewise.targets.validation.equivalence import (
     equivalence_findings,
     limits,
     not_measured,
+    output_bits,
     output_scales,
 )
 from edgewise.targets.validation.results import Equivalence, Layers, NoiseFloor
@@ -179,6 +180,22 @@ def test_gate_on_a_floor_of_three(off: int, misses: bool) -> None:
         assert "ONNX Runtime differs from itself by 3 LSB, and every single layer is within" in (
             findings[0].message
         )
+
+
+@pytest.mark.parametrize(("off", "misses"), [(64, False), (65, True)])
+def test_steps_of_16_bits_are_smaller(off: int, misses: bool) -> None:
+    meter = EquivalenceMeter({"y": SCALE}, bits=16)
+    meter.observe({"y": dequantized([[0, 500]])}, {"y": dequantized([[off, 500]])})
+    findings = equivalence_findings(meter.result())
+    assert bool(findings) == misses
+    if misses:
+        assert "65 LSB (limit 64)" in findings[0].message
+    assert limits(NoiseFloor(100.0, 2.0, 1.0, 9), 1000, 16)[0] == 200
+
+
+def test_bits_are_read_from_the_model(classifier: tuple[Path, Path]) -> None:
+    assert output_bits(load(classifier[1])) == 8
+    assert output_bits(load(classifier[0])) is None
 
 
 def test_scale_is_read_from_the_model(classifier: tuple[Path, Path]) -> None:
