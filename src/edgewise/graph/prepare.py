@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -224,11 +225,17 @@ def _fold(model: ir.Model) -> None:
         return  # most QDQ models were folded as hub models, and the import takes 0.3 s
     from onnxscript.optimizer import fold_constants
 
-    fold_constants(
-        model,
-        input_size_limit=_FOLD_LIMIT_ELEMENTS,
-        output_size_limit=_FOLD_LIMIT_ELEMENTS,
-    )
+    log = logging.getLogger("onnxscript.optimizer")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of operators that it leaves, which do not matter here
+    try:
+        fold_constants(
+            model,
+            input_size_limit=_FOLD_LIMIT_ELEMENTS,
+            output_size_limit=_FOLD_LIMIT_ELEMENTS,
+        )
+    finally:
+        log.setLevel(level)
 
 
 def _has_constants_to_fold(model: ir.Model) -> bool:
