@@ -10,6 +10,8 @@ from edgewise.graph import prepare
 from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.expand.linear_quantization import needs_arithmetic
 from edgewise.graph.joined_bias import join_biases
+from edgewise.graph.matmul_nbits import unpack_matmul_nbits
+from edgewise.graph.prepare import settle
 from edgewise.targets.android.ops.table import LOWERINGS
 from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
@@ -24,6 +26,8 @@ def legalize(
     copied. Raises ModelError when the model cannot be prepared.
     """
     model = prepare(source, batch=batch, owned=owned)
+    if unpack_matmul_nbits(model):
+        settle(model)
     declined = expand(model, _lacks_lowering, loops=True)
     fuse_patterns(model)
     join_biases(model)

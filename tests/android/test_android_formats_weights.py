@@ -12,7 +12,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgewise.calibration import quantize_weights
 from edgewise.errors import ModelError, UsageError
@@ -175,6 +177,41 @@ def test_weights_with_a_zero_point_are_float_and_told(execute: Any, kit: Any, rn
     run = execute(_block_model(kit, feeds, scales, integers, 32, zero), feeds, "w4")
     assert "its weights have a zero point" in run.artifact.findings[0].message
     assert run.error <= 1e-5 * np.abs(run.expected["y"]).max()
+
+
+@pytest.mark.parametrize(("bits", "precision"), [(4, "w4"), (8, "w8")])
+def test_matmul_nbits(execute: Any, kit: Any, rng: Any, bits: int, precision: str) -> None:
+    """The operator of ONNX Runtime's own weight quantizers; 8 bits in blocks have no kernel."""
+    feeds = {"x": rng.normal(size=(2, 3, 64)).astype(np.float32)}
+    scales = rng.uniform(0.1, 0.2, (16, 2)).astype(ml_dtypes.bfloat16).astype(np.float32)
+    low = rng.integers(0, 256, (16, 2, 32 * bits // 8)).astype(np.uint8)
+    constants = {"B": low, "s": scales.reshape(-1), "b": np.ones(16, np.float32)}
+    node = helper.make_node(
+        "MatMulNBits", ["x", "B", "s", "", "", "b"], ["y"], domain="com.microsoft", name="product",
+        K=64, N=16, bits=bits, block_size=32,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3, 64))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (2, 3, 16))],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    source = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    run = execute(source, feeds, precision)
+    rules = [finding.rule for finding in run.artifact.findings if finding.severity != "info"]
+    assert rules == []
+    graph = read_file(run.artifact.path.read_bytes()).main.graph
+    (operator,) = (o for o in graph.operators if o.kind == "FULLY_CONNECTED")
+    if bits == 8:
+        assert operator.inputs[1].dtype == np.float32
+        assert run.error <= 1e-4
+        return
+    assert operator.inputs[1].blocks is not None
+    _, step = _steps(feeds["x"])
+    bound = step / 2 * 64 * 8 * scales.max()
+    assert (np.abs(run.outputs["y"] - run.expected["y"]) <= bound).all()
 
 
 @pytest.mark.parametrize(("precision", "block_size"), FORMATS)
