@@ -35,6 +35,7 @@ _TO_NHWC = [0, 2, 3, 1]
 _NCHW_OF_NHWC: Perm = (0, 3, 1, 2)
 _UINT8: np.dtype[Any] = np.dtype(np.uint8)
 _UINT8_SHIFT = 128
+_DATA_DEPENDENT = "found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +207,22 @@ def _signature(
     layout: str,
     quantization: Quantization | None,
 ) -> TensorSignature:
+    dims = _dims(tensor)
     return TensorSignature(
         name=source.name or "",
         file_name=tensor.name,
-        shape=tensor.shape,
+        shape=dims,
         dtype=tensor.dtype.name,
         layout=layout,
-        hub_shape=static_shape(source),
+        hub_shape=tuple(dims[perm.index(axis)] for axis in range(len(perm))),
         hub_dtype=_numpy_dtype(source).name,
         perm=perm,
         scale=None if quantization is None else float(quantization.scale[0]),
         zero_point=None if quantization is None else int(quantization.zero_point[0]),
     )
+
+
+def _dims(tensor: Tensor) -> tuple[int | str, ...]:
+    """Sizes in the file; a name for one that is only known once the model has run."""
+    sizes = tensor.shape_signature or tensor.shape
+    return tuple(dim if dim >= 0 else _DATA_DEPENDENT for dim in sizes)

@@ -28,6 +28,8 @@ from edgewise.targets.base import TensorSignature
 
 #: the model's own numbers, pictures NHWC
 _OWN_ENDS = Ends()
+#: what the runtime has room for in the shape that it hands to kernels
+_MOST_AXES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,17 @@ def _lower_node(context: Context, node: ir.Node) -> None:
 
 
 def _check_sizes(context: Context, node: ir.Node) -> None:
-    """Raises UnsupportedOperator for a tensor without elements, which no kernel expects."""
+    """Raises UnsupportedOperator for a tensor without elements or of too many axes."""
     computed = [v for v in node.inputs if v is not None and context.plan.constant(v) is None]
     for value in (*computed, *node.outputs):
         if value.shape is not None and 0 in value.shape:
             raise Call(context, node, False).refuse(
                 f"its tensor '{value.name}' has no elements", "Leave that part out of the model."
+            )
+        if value.shape is not None and len(value.shape) > _MOST_AXES:
+            raise Call(context, node, False).refuse(
+                f"its tensor '{value.name}' has {len(value.shape)} axes; TFLite takes {_MOST_AXES}",
+                "Merge axes in the model.",
             )
 
 

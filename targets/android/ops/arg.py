@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value, without
 from edgewise.targets.android.model import INT64
+from edgewise.targets.android.ops.dtypes import compute, scalar
 from edgewise.targets.android.ops.reverse import reverse_axes
 
 _KINDS = {"ArgMax": ("ARG_MAX", "REDUCE_MAX"), "ArgMin": ("ARG_MIN", "REDUCE_MIN")}
@@ -32,10 +31,8 @@ def lower_arg(call: Call) -> None:
     position = builder.ints(x.axis(axis))
     found = builder.add(kind, [x, position], shape, INT64, outputType=_TENSOR_TYPE_INT64)
     if last:
-        end = builder.constant(np.array(x.shape[axis] - 1, np.int64))
-        found = builder.add(
-            "SUB", [end, found], shape, INT64, fusedActivationFunction=NO_ACTIVATION
-        )
+        terms = [scalar(call, x.shape[axis] - 1, INT64), Value(found, perm)]
+        found = compute(call, "SUB", terms, perm, fusedActivationFunction=NO_ACTIVATION).tensor
     if call.attribute("keepdims", 1):
         kept = [1 if a == axis else x.shape[a] for a in x.perm]
         found, perm = builder.reshape(found, kept), x.perm
@@ -47,5 +44,4 @@ def _where_extreme(call: Call, x: Value, axis: int, kind: str) -> Value:
     builder = call.builder
     shape = [1 if a == axis else x.shape[a] for a in x.perm]
     top = builder.like(kind, [x, builder.ints([x.axis(axis)])], x, shape=shape, keepDims=True)
-    equal = builder.add("EQUAL", [x, top], x.tensor.shape, np.dtype(np.bool_))
-    return Value(equal, x.perm)
+    return compute(call, "EQUAL", [x, top], x.perm)

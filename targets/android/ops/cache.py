@@ -43,7 +43,7 @@ def lower_tensor_scatter(call: Call) -> None:
 def _update_slice(call: Call, axis: int) -> None:
     """Case 1."""
     builder = call.builder
-    cache, update = call.operand(0), call.operand(1)
+    cache, update = call.numbers(0), call.numbers(1)
     update = builder.reorder(update, cache.perm)
     start = as_int32(call, call.operand(2)).tensor
     physical = cache.axis(axis)

@@ -118,7 +118,7 @@ def lower_slice(call: Call) -> None:
     reverse = []
     for start, end, onnx_axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = int(onnx_axis) % x.rank
-        span = range(*slice(start, end, step).indices(x.shape[axis]))
+        span = _span(start, end, step, x.shape[axis])
         if step < 0:
             reverse.append(axis)
             first = x.shape[axis] - 1 - span.start
@@ -145,6 +145,16 @@ def lower_slice(call: Call) -> None:
             shrinkAxisMask=0,
         )
     )
+
+
+def _span(start: int, end: int, step: int, size: int) -> range:
+    """The elements that a slice takes. ONNX differs from Python in one point: with a negative step
+    a start before the first element becomes that element."""
+    start = start + size if start < 0 else start
+    end = end + size if end < 0 else end
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
 
 
 def _lower_computed_slice(call: Call, x: Value) -> None:

@@ -17,6 +17,7 @@ from edgewise.targets.android.builder import INT32
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Perm, Value, identity
 from edgewise.targets.android.model import Array
+from edgewise.targets.android.ops.dtypes import cast, compute, scalar
 
 #: output that holds positions or sizes, by operator
 _COUNTING = {"ArgMax": 0, "ArgMin": 0, "NonZero": 0, "Shape": 0, "Size": 0, "TopK": 1}
@@ -45,7 +46,7 @@ def constant_indices(call: Call, index: int, sizes: Sequence[int] | int) -> Arra
 def computed_indices(call: Call, index: int, sizes: Sequence[int] | int) -> Value:
     """Cases 2 and 3: the indices of a computed input, none negative; in their own order where
     `sizes` is one size, in ONNX order where there is one per element of the last axis."""
-    value = call.operand(index)
+    value = call.numbers(index)
     if value.dtype.kind == "u" or _never_negative(call.source(index)):
         return value
     if not isinstance(sizes, int):
@@ -55,12 +56,10 @@ def computed_indices(call: Call, index: int, sizes: Sequence[int] | int) -> Valu
 
 def wrapped(call: Call, value: Value, sizes: Sequence[int] | int) -> Value:
     """Case 3."""
-    builder = call.builder
-    zero = builder.constant(np.zeros((), value.dtype))
-    size = builder.constant(np.array(sizes, value.dtype))
-    negative = builder.add("LESS", [value, zero], value.tensor.shape, np.dtype(np.bool_))
-    moved = builder.like("ADD", [value, size], value, fusedActivationFunction=NO_ACTIVATION)
-    return builder.like("SELECT_V2", [negative, moved, value], value)
+    size = Value(call.builder.constant(np.array(sizes, value.dtype)), ())
+    negative = compute(call, "LESS", [value, scalar(call, 0, value.dtype)], value.perm)
+    moved = compute(call, "ADD", [value, size], value.perm, fusedActivationFunction=NO_ACTIVATION)
+    return call.builder.like("SELECT_V2", [negative, moved, value], value)
 
 
 def indices_of(
@@ -77,9 +76,7 @@ def indices_of(
 
 def as_int32(call: Call, value: Value) -> Value:
     """int64 indices as int32: an axis is never longer than that."""
-    if value.dtype == INT32:
-        return value
-    return Value(call.builder.add("CAST", [value], value.tensor.shape, INT32), value.perm)
+    return cast(call, value, INT32)
 
 
 def _never_negative(value: ir.Value | None) -> bool:

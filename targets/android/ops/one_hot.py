@@ -12,6 +12,7 @@ import numpy as np
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT64, Tensor
+from edgewise.targets.android.ops.dtypes import cast
 from edgewise.targets.android.ops.indices import computed_indices, wrapped
 
 _INDEX_DTYPES = ("int32", "int64")
@@ -36,10 +37,9 @@ def _indices(call: Call, depth: int) -> Value:
         whole = known.astype(np.int64)
         tensor = builder.constant(np.where(whole < 0, whole + depth, whole))
         return Value(tensor, identity(whole.ndim))
-    value = builder.linear(call.operand(0))
+    value = builder.linear(call.numbers(0))
     if value.dtype.name not in _INDEX_DTYPES:
-        value = Value(builder.add("CAST", [value], value.tensor.shape, INT64), value.perm)
-        return wrapped(call, value, depth)
+        return wrapped(call, cast(call, value, INT64), depth)
     return builder.linear(computed_indices(call, 0, depth))
 
 

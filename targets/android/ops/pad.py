@@ -3,7 +3,7 @@
 1. constant           PAD (zero) or PADV2
 2. reflect            MIRROR_PAD, which pads by less than the axis is long
 3. edge, wrap, and reflect further out: GATHER with repeated indices, one axis after the other
-PAD and PADV2 take five axes: neighbours that are not padded are merged until there are no more.
+PAD and PADV2 take five axes: of more, two at a time are padded, and neighbours between them merged.
 """
 
 from __future__ import annotations
@@ -76,28 +76,32 @@ def _amounts(call: Call, rank: int) -> list[Pair]:
 
 def _constant(call: Call, x: Value, amounts: Sequence[Pair]) -> Value:
     """Case 1."""
-    builder = call.builder
     fill = _fill(call, x)
-    shape, pairs = _merged(x.tensor.shape, [amounts[axis] for axis in x.perm])
-    if len(shape) > _MAX_RANK:
-        raise call.refuse(
-            f"it pads {len(shape)} separate axes; TFLite takes {_MAX_RANK}", "Pad in two steps."
-        )
-    flat = builder.reshape(x.tensor, shape)
-    out = [dim + sum(pair) for dim, pair in zip(shape, pairs, strict=True)]
-    inputs = [flat, builder.constant(np.array(pairs, np.int32))]
-    kind = "PAD" if fill is None else "PADV2"
-    padded = builder.add(
-        kind, inputs if fill is None else [*inputs, fill], out, x.dtype, x.quantization
-    )
-    dims = call.output_shape()
-    return Value(builder.reshape(padded, [dims[axis] for axis in x.perm]), x.perm)
+    pairs = [amounts[axis] for axis in x.perm]
+    if x.rank <= _MAX_RANK:
+        return Value(_padded(call, x.tensor, pairs, fill), x.perm)
+    tensor = x.tensor
+    padded = [axis for axis, pair in enumerate(pairs) if any(pair)]
+    for start in range(0, len(padded), 2):
+        now = padded[start : start + 2]
+        part = [pair if axis in now else (0, 0) for axis, pair in enumerate(pairs)]
+        shape = [dim + sum(pair) for dim, pair in zip(tensor.shape, part, strict=True)]
+        flat = call.builder.reshape(tensor, _merged(tensor.shape, part)[0])
+        out = _padded(call, flat, _merged(tensor.shape, part)[1], fill)
+        tensor = call.builder.reshape(out, shape)
+    return Value(tensor, x.perm)
+
+
+def _padded(call: Call, tensor: Tensor, pairs: Sequence[Pair], fill: Tensor | None) -> Tensor:
+    shape = [dim + sum(pair) for dim, pair in zip(tensor.shape, pairs, strict=True)]
+    inputs = [tensor, call.builder.constant(np.array(pairs, np.int32))]
+    if fill is None:
+        return call.builder.add("PAD", inputs, shape, tensor.dtype, tensor.quantization)
+    return call.builder.add("PADV2", [*inputs, fill], shape, tensor.dtype, tensor.quantization)
 
 
 def _merged(shape: Sequence[int], pairs: Sequence[Pair]) -> tuple[list[int], list[Pair]]:
-    """Dims and amounts, neighbours that are not padded being one axis where there are too many."""
-    if len(shape) <= _MAX_RANK:
-        return list(shape), list(pairs)
+    """Dims and amounts once neighbours that are not padded are one axis."""
     dims: list[int] = []
     merged: list[Pair] = []
     for dim, pair in zip(shape, pairs, strict=True):

@@ -1,8 +1,7 @@
 """Turning axes around: ReverseSequence, and REVERSE_V2 for others.
 
 REVERSE_V2 takes several axes only where they lie next to each other; one is written per run of
-them. REVERSE_SEQUENCE has no kernel for int8 and bool: these go through uint8, whose bytes are only
-moved; int8 that stands for real numbers runs in float.
+them. REVERSE_SEQUENCE has no kernel for int8 and bool, which go through int32.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 from edgewise.targets.android.builder import INT32
 from edgewise.targets.android.call import Call
 from edgewise.targets.android.layout import Value
+from edgewise.targets.android.ops.dtypes import cast
 
 _KERNEL_DTYPES = ("float32", "uint8", "int16", "int32", "int64")
 
@@ -41,7 +41,7 @@ def lower_reverse_sequence(call: Call) -> None:
     else:
         sizes = call.operand(1).tensor
     if dtype.name not in _KERNEL_DTYPES:
-        x = Value(builder.add("CAST", [x], x.tensor.shape, INT32), x.perm)
+        x = cast(call, x, INT32)
     y = builder.like(
         "REVERSE_SEQUENCE",
         [x, sizes],
@@ -49,6 +49,4 @@ def lower_reverse_sequence(call: Call) -> None:
         seqDim=x.axis(int(call.attribute("time_axis", 0))),
         batchDim=x.axis(int(call.attribute("batch_axis", 1))),
     )
-    if y.dtype != dtype:
-        y = Value(builder.add("CAST", [y], y.tensor.shape, dtype), y.perm)
-    call.finish(y)
+    call.finish(cast(call, y, dtype))

@@ -23,6 +23,7 @@ from edgewise.targets.android.builder import INT32
 from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT64, Array, Tensor
+from edgewise.targets.android.ops.dtypes import cast, compute
 from edgewise.targets.android.ops.elementwise import requantized
 from edgewise.targets.android.ops.gather import row_numbers
 from edgewise.targets.android.ops.indices import as_int32, computed_indices, constant_indices
@@ -137,7 +138,7 @@ def scatter_rows(
 
 def _operand(call: Call, index: int) -> Value:
     """An input in ONNX order, in int8 at the parameters of the output."""
-    value = call.builder.linear(call.operand(index))
+    value = call.builder.linear(call.numbers(index))
     wanted = call.wanted()
     return value if wanted is None else requantized(call, value, wanted)
 
@@ -211,8 +212,9 @@ def _in_integers(
     known = builder.constant(ids.astype(np.int32)) if isinstance(ids, np.ndarray) else ids
     if data.dtype not in _SMALL_INTEGERS:
         return combine(call, data, rows, known)
-    wide, updates = (builder.add("CAST", [t], t.shape, INT32) for t in (data, rows))
-    return builder.add("CAST", [combine(call, wide, updates, known)], data.shape, data.dtype)
+    wide, updates = (cast(call, Value(t, identity(2)), INT32).tensor for t in (data, rows))
+    combined = Value(combine(call, wide, updates, known), identity(2))
+    return cast(call, combined, data.dtype).tensor
 
 
 def _added(call: Call, data: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
@@ -221,9 +223,9 @@ def _added(call: Call, data: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
     column = builder.reshape(ids, (ids.shape[0], 1))
     shape = builder.ints(data.shape)
     sums = builder.add("SCATTER_ND", [column, rows, shape], data.shape, data.dtype)
-    return builder.add(
-        "ADD", [data, sums], data.shape, data.dtype, fusedActivationFunction=NO_ACTIVATION
-    )
+    terms = [Value(data, identity(2)), Value(sums, identity(2))]
+    total = compute(call, "ADD", terms, identity(2), fusedActivationFunction=NO_ACTIVATION)
+    return total.tensor
 
 
 def _combined(call: Call, data: Tensor, rows: Tensor, ids: Tensor) -> Tensor:

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from edgewise.targets.android.builder import INT32
 from edgewise.targets.android.call import NO_ACTIVATION, Call
-from edgewise.targets.android.layout import Value
+from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT64, Quantization, Tensor
+from edgewise.targets.android.ops.dtypes import cast, compute, scalar
 
 
 def lower_topk(call: Call) -> None:
@@ -27,10 +26,8 @@ def lower_topk(call: Call) -> None:
         )
     x = builder.reorder(x, (*(a for a in x.perm if a != axis), axis))
     largest = bool(call.attribute("largest", 1))
-    data = x.tensor
-    narrow = x.quantization is None and x.dtype.kind in "iu" and x.dtype.itemsize == 1
-    if narrow:
-        data = builder.add("CAST", [data], data.shape, INT32)
+    narrow = x.quantization is None and x.dtype.itemsize == 1
+    data = cast(call, x, INT32).tensor if narrow else x.tensor
     if not largest:
         data = _reversed_order(call, data)
     shape = (*data.shape[:-1], count)
@@ -39,24 +36,21 @@ def lower_topk(call: Call) -> None:
     inputs = [data, builder.ints(count)]
     builder.graph.add("TOPK_V2", inputs, [found, places], builder.origin, None, {})
     values = found if largest else _reversed_order(call, found)
-    if narrow:
-        values = builder.add("CAST", [values], shape, x.dtype)
-    call.finish(Value(values, x.perm))
+    result = Value(values, x.perm)
+    call.finish(cast(call, result, x.dtype) if narrow else result)
     if len(call.node.outputs) > 1:
-        call.finish(Value(builder.add("CAST", [places], shape, INT64), x.perm), 1)
+        call.finish(cast(call, Value(places, x.perm), INT64), 1)
 
 
 def _reversed_order(call: Call, data: Tensor) -> Tensor:
     """Case 2; it is its own inverse."""
-    builder = call.builder
     if data.quantization is not None:
         old = data.quantization
         zero = -1 - int(old.zero_point[0])
         new = Quantization.per_tensor(old.scale[0], zero, old.dtype)
-        return builder.add("NEG", [data], data.shape, data.dtype, new)
+        return call.builder.add("NEG", [data], data.shape, data.dtype, new)
+    value = Value(data, identity(len(data.shape)))
     if data.dtype.kind == "f":
-        return builder.add("NEG", [data], data.shape, data.dtype)
-    ones = builder.constant(np.array(-1, data.dtype))
-    return builder.add(
-        "SUB", [ones, data], data.shape, data.dtype, fusedActivationFunction=NO_ACTIVATION
-    )
+        return compute(call, "NEG", [value], value.perm).tensor
+    terms = [scalar(call, -1, data.dtype), value]
+    return compute(call, "SUB", terms, value.perm, fusedActivationFunction=NO_ACTIVATION).tensor
