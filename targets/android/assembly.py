@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgewise.graph import load, prepare
+from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.boundary import Ends
 from edgewise.targets.android.dynamic_batch import (
     PROBED_BATCHES,
@@ -21,6 +22,7 @@ from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.options import DYNAMIC, AndroidOptions
 from edgewise.targets.android.pixels import Folded, fold_preprocessing, remaining_preprocessing
+from edgewise.targets.android.tables import use_tables
 
 #: raises when a model does not fit what is asked for
 Check = Callable[[ir.Model], None]
@@ -84,15 +86,23 @@ class _Assembly:
         if not self.options.fold_preprocessing:
             legal, declined = legalize(model, batch=batch, owned=owned)
             self.check(legal)
-            lowered = _complete(lower(legal, declined, ends=ends))
+            lowered = self._lowered(legal, declined, ends)
             return Assembled(legal, lowered, self.preprocessing)
         prepared = prepare(model, batch=batch, owned=owned)
         self.check(prepared)
         folded = fold_preprocessing(prepared, self.preprocessing)
         legal, declined = legalize(prepared, batch=batch, owned=True)
-        lowered = _with_pixels(_complete(lower(legal, declined, ends=ends)), folded)
+        lowered = _with_pixels(self._lowered(legal, declined, ends), folded)
         rest = remaining_preprocessing(self.preprocessing or {}, lowered.inputs[0].layout)
         return Assembled(legal, lowered, rest)
+
+    def _lowered(
+        self, legal: ir.Model, declined: Mapping[ir.Node, CannotExpand], ends: Ends
+    ) -> Lowered:
+        lowered = _complete(lower(legal, declined, ends=ends))
+        if not self.options.is_for_npu:
+            use_tables(lowered.graph)
+        return lowered
 
 
 def _complete(lowered: Lowered) -> Lowered:

@@ -2,7 +2,8 @@
 
 An island is a connected part of the graph: the operators that read or write float32, joined by the
 float32 tensors between them. QUANTIZE and DEQUANTIZE are its shores. So neighbouring ONNX nodes
-without an integer kernel are one island, and a LayerNormalization alone is one, too.
+without an integer kernel are one island, and a LayerNormalization alone is one, too. A function of
+one element between integers is none where it runs as a table of 256 integers (see tables.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from edgewise.findings import Finding
 from edgewise.targets.android.model import Graph, Operator, Tensor
+from edgewise.targets.android.tables import is_table
 
 _SHORES = ("DEQUANTIZE", "QUANTIZE")
 _FLOAT32 = np.dtype(np.float32)
@@ -58,7 +60,11 @@ def find_islands(graph: Graph) -> list[Island]:
     unique = {id(region): region for region in regions.values()}.values()
     ordered = [sorted(region, key=position.__getitem__) for region in unique]
     ordered.sort(key=lambda region: position[region[0]])
-    return [_island(region) for region in ordered if any(o.kind not in _SHORES for o in region)]
+    return [
+        _island(region)
+        for region in ordered
+        if any(operator.kind not in _SHORES for operator in region) and not is_table(region)
+    ]
 
 
 def _float_tensors(operator: Operator) -> list[Tensor]:

@@ -5,8 +5,9 @@
           float ends only, and integer ones of 16 bits `int16` in place of the two of 8 bits.
 `layout`  order of four-dimensional inputs and outputs: `NHWC`, or `NCHW` as in ONNX.
 `batch`   size of a symbolic first dimension: a number (1 without the key) or `dynamic`.
-`delegates`  who the findings tell of: `xnnpack` (the CPU), `gpu`, `qualcomm`, `mediatek` and
-          `google_tensor`; the first two without the key. The file is the same for all.
+`delegates`  who will run the file, and so who the findings tell of: `xnnpack` (the CPU), `gpu`,
+          `qualcomm`, `mediatek`, `google_tensor`; the first two without the key. For the last
+          three, NPUs, int8 operators stay that the CPU would run faster as tables.
 `fold_preprocessing`  take uint8 pictures and normalize them inside the graph.
 `block_size`     of w4: how many weights share a scale, 32 (or a multiple), or 0 for one scale per
                  output channel.
@@ -40,7 +41,8 @@ _IO_CHOICES = {
 }
 _LAYOUTS = ("NHWC", "NCHW")
 XNNPACK = "xnnpack"
-DELEGATES = (XNNPACK, "gpu", "qualcomm", "mediatek", "google_tensor")
+NPUS = ("qualcomm", "mediatek", "google_tensor")
+DELEGATES = (XNNPACK, "gpu", *NPUS)
 DEFAULT_DELEGATES = (XNNPACK, "gpu")
 
 
@@ -72,10 +74,13 @@ class AndroidOptions:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Those that the precision has and that the file depends on."""
-        told = asdict(self)
-        del told["delegates"]
+        """Those that the precision has, as JSON holds them."""
+        told = asdict(self) | {"delegates": list(self.delegates)}
         return {key: value for key, value in told.items() if value is not None}
+
+    @property
+    def is_for_npu(self) -> bool:
+        return any(name in NPUS for name in self.delegates)
 
 
 def block_size(given: Mapping[str, Any]) -> int:

@@ -168,4 +168,5 @@ def test_the_manifest_records_the_options(kit: Any, tmp_path: Path) -> None:
         "layout": "NHWC",
         "batch": 1,
         "fold_preprocessing": False,
+        "delegates": ["xnnpack", "gpu"],
     }

@@ -183,10 +183,19 @@ def lower_prelu(call: Call) -> None:
         call.finish(call.write("SELECT_V2", [below, bent, x], x.perm))
         return
     if slope.shape[0] == 1 and x.rank > 1:  # the kernel wants no batch axis
-        inner = call.builder.reshape(slope.tensor, slope.tensor.shape[1:])
+        inner = _without_first_axis(call, slope.tensor)
         call.finish(call.write("PRELU", [x, inner], x.perm))
         return
     call.finish(call.write("PRELU", [x, slope], x.perm))
+
+
+def _without_first_axis(call: Call, tensor: Tensor) -> Tensor:
+    shape = tensor.shape[1:]
+    if tensor.data is None or not (
+        tensor.quantization is None or tensor.quantization.is_per_tensor
+    ):
+        return call.builder.reshape(tensor, shape)
+    return call.builder.constant(tensor.data.reshape(shape), quantization=tensor.quantization)
 
 
 def _lower_scaled_elu(call: Call, x: Value) -> None:
