@@ -106,6 +106,35 @@ def test_prelu(execute: Any, kit: Any, rng: Any, shape: tuple[int, ...]) -> None
     assert run.error <= kit.float_tolerance
 
 
+@pytest.mark.parametrize(
+    ("shape", "slope", "perm"),
+    [
+        ((), (), ()),
+        ((4, 1), (1, 4), (1, 0)),
+        ((3, 3, 6, 5), (3, 6, 3), (3, 0, 2, 1)),
+        ((2, 3, 4), (4, 1, 3), (2, 0, 1)),
+    ],
+)
+@pytest.mark.parametrize("is_constant", [True, False])
+def test_prelu_of_any_rank_and_order(
+    execute: Any,
+    kit: Any,
+    rng: Any,
+    shape: tuple[int, ...],
+    slope: tuple[int, ...],
+    perm: tuple[int, ...],
+    is_constant: bool,
+) -> None:
+    x = np.asarray(rng.normal(0, 1, shape), np.float32)
+    slopes = {"s": np.asarray(rng.normal(0, 1, slope), np.float32)}
+    layers = [kit.node("PRelu", ["t" if perm else "x", "s"], ["y"])]
+    if perm:
+        layers.insert(0, kit.node("Transpose", ["x"], ["t"], perm=perm))
+    feeds = {"x": x} if is_constant else {"x": x} | slopes
+    source = kit.model(layers, feeds, {"y": np.float32}, slopes if is_constant else None)
+    assert execute(source, feeds).error <= kit.float_tolerance
+
+
 def test_prelu_int8(execute: Any, kit: Any, rng: Any) -> None:
     x = rng.standard_normal((1, 3, 4, 5), np.float32)
     slope = rng.integers(1, 127, (3, 1, 1)).astype(np.int8)

@@ -182,7 +182,7 @@ def lower_prelu(call: Call) -> None:
         bent = compute(call, "MUL", [x, slope], x.perm, x.shape)
         call.finish(call.write("SELECT_V2", [below, bent, x], x.perm))
         return
-    if slope.shape[0] == 1 and x.rank > 1:  # the kernel wants no batch axis
+    if x.rank > 1 and slope.tensor.shape[0] == 1:  # the kernel wants no batch axis
         inner = _without_first_axis(call, slope.tensor)
         call.finish(call.write("PRELU", [x, inner], x.perm))
         return
