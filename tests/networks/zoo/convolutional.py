@@ -137,6 +137,30 @@ class SqueezeNet(nn.Module):
         return F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
 
 
+class Aspp(nn.Module):
+    """DeepLabV3's head (arXiv 1706.05587): parallel dilated convolutions and the picture's mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Sequential(*unit(3, 16, 3, 2), nn.ReLU(), *separable(16, 32, 3, 2))
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(32, 24, 3, padding=rate, dilation=rate, bias=False),
+                nn.BatchNorm2d(24),
+                nn.ReLU(),
+            )
+            for rate in (2, 4, 6)
+        )
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(32, 24, 1), nn.ReLU())
+        self.head = nn.Sequential(*unit(96, 32, 1), nn.ReLU(), nn.Conv2d(32, 5, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.base(x)
+        mean = F.interpolate(self.pooled(y), size=y.shape[2:], mode="bilinear")
+        y = self.head(torch.cat([*(branch(y) for branch in self.branches), mean], 1))
+        return F.interpolate(y, size=x.shape[2:], mode="bilinear")
+
+
 class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()

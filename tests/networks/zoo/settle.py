@@ -21,7 +21,7 @@ def settled(network: Network, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     module = network.make().eval()
     layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not layers:
+    if network.trained or not layers:
         return module
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

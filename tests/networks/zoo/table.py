@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from edgewise.sample_models.efficientnet_lite0 import model as efficientnet_lite0
 from zoo import convolutional, of_keras, of_transformers, sequential
 
 Array = np.ndarray[Any, Any]
@@ -22,6 +23,7 @@ class Network:
     make: Callable[[], nn.Module]
     feeds: Callable[[np.random.Generator], Feeds]
     slow: bool = False
+    trained: bool = False
 
 
 def picture(
@@ -66,12 +68,16 @@ def decoding_step(random: np.random.Generator) -> Feeds:
 
 
 NETWORKS: dict[str, Network] = {
+    "aspp": Network(convolutional.Aspp, picture(64)),
     "convnext_tiny": Network(of_transformers.convnext_tiny, picture(64), slow=True),
     "crnn_gru": Network(sequential.Crnn, floats(1, 1, 16, 48)),
-    "deeplab_aspp": Network(of_transformers.deeplab, picture(96), slow=True),
+    "deeplab_mobilenet": Network(of_transformers.deeplab, picture(96), slow=True),
     "densenet121": Network(of_keras.densenet121, picture_nhwc(64), slow=True),
     "ds_cnn": Network(convolutional.DsCnn, floats(1, 1, 49, 10)),
     "efficientnet_b0": Network(of_transformers.efficientnet_b0, picture(96), slow=True),
+    "efficientnet_lite0": Network(
+        efficientnet_lite0, picture(224, name="inputs"), slow=True, trained=True
+    ),
     "gpt2_static_cache": Network(sequential.Gpt2, decoding_step),
     "inception_v3": Network(of_keras.inception_v3, picture_nhwc(80), slow=True),
     "lstm_tagger": Network(sequential.LstmTagger, tokens(12, 200)),
