@@ -140,6 +140,7 @@ def build(
     std: options.Std = None,
     layout: options.Layout = None,
     threads: options.Threads = None,
+    profile: options.Profile = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -155,6 +156,7 @@ def build(
             ("calibration", "method"): method,
             ("calibration", "percentile"): percentile,
             ("latency", "threads"): threads,
+            ("latency", "profile"): profile or None,
             **shapes(input_shape),
             **_data_values(calibration, evaluation, metric, limit),
             **_image_values(resize, crop, color, mean, std, layout),
@@ -341,6 +343,7 @@ def validate(
     std: options.Std = None,
     layout: options.Layout = None,
     threads: options.Threads = None,
+    profile: options.Profile = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -351,6 +354,7 @@ def validate(
 
         values: Values = {
             ("latency", "threads"): threads,
+            ("latency", "profile"): profile or None,
             **_data_values(None, evaluation, metric, limit),
             **_image_values(resize, crop, color, mean, std, layout),
             **_budget_values(accuracy_drop, min_accuracy, max_latency_ms, min_speedup, max_size_mb),

@@ -51,6 +51,10 @@ Percentile = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Share of values kept by method percentile, in percent."),
 ]
+Profile = Annotated[
+    bool,
+    typer.Option("--profile", help="Time the parts of each artifact, too; takes a few seconds."),
+]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", help="Threads while latency is measured.")
 ]

@@ -97,6 +97,7 @@ def _validate(
                 budget=budget_of(project.budget.for_target(artifact.target)),
                 device=device,
                 threads=project.latency.threads,
+                profile=project.latency.profile,
                 baseline=baseline,
                 progress=terminal.progress,
             )

@@ -315,6 +315,11 @@ class LatencyTable(Table):
     threads: Annotated[
         int, Field(ge=1, description="Threads while latency is measured."), Allowed(_SIZE_TEXT)
     ] = 1
+    profile: Annotated[
+        bool,
+        Field(description="Time the parts of each artifact, too, beside those of its fp32 file."),
+        Allowed("true, false"),
+    ] = False
 
 
 class Project(Table):

@@ -98,6 +98,7 @@ def build(
     percentile: float | None = None,
     budget: Budget | None = None,
     threads: int | None = None,
+    profile: bool | None = None,
     progress: Progress = SILENT,
 ) -> BuildResult:
     """Build and validate artifacts; the same as `edgewise build`, and arguments win over the file.
@@ -113,6 +114,7 @@ def build(
         limit: use at most this many samples of each source.
         budget: limits for all targets.
         threads: while latency is measured.
+        profile: time the parts of each artifact, too.
 
     Returns:
         The report. A missed budget is not an error here: see `BuildResult.ok`.
@@ -140,6 +142,7 @@ def build(
         ("calibration", "percentile"): percentile,
         ("output", "dir"): None if out is None else str(out),
         ("latency", "threads"): threads,
+        ("latency", "profile"): profile,
         **{("targets", target, "precision"): value for target, value in chosen.items()},
         **{("budget", key): getattr(budget, key) for key in Budget.__slots__ if budget is not None},
     }
@@ -330,6 +333,7 @@ def _validate(
                     threads=run.plan.project.latency.threads,
                     reference_threads=threads,
                     baseline=baseline,
+                    profile=run.plan.project.latency.profile,
                     progress=run.progress,
                 )
             results[plan.name] = _in_dist(result, artifacts[plan.name], run.remarks)

@@ -153,6 +153,7 @@ def validate(
     device: str = "local",
     threads: int = 1,
     baseline: Baseline | None = None,
+    profile: bool = False,
     progress: Progress = SILENT,
 ) -> TargetResult:
     """Measure an artifact as it lies on disk: equivalence, accuracy, latency, size, budgets.
@@ -164,6 +165,7 @@ def validate(
             hub model for an artifact without a QDQ model.
         evaluation: labelled data, or None for no accuracy.
         metric: a name, a metric, or None to compare outputs only.
+        profile: time the parts of the artifact, too.
 
     Raises:
         UsageError: a path does not exist, or an option does not fit.
@@ -194,6 +196,7 @@ def validate(
             threads=threads,
             reference_threads=available_threads(),
             baseline=baseline,
+            profile=profile,
             progress=progress,
         )
 

@@ -139,6 +139,13 @@ def assign_names(graph: Graph) -> None:
         tensor.name = name
 
 
+def made_up_name(name: str, operator: Operator) -> bool:
+    """Whether the writer named what an operator writes, and not the model: see `assign_names`."""
+    stem, dot, number = name.rpartition(".")
+    base = stem if dot and number.isdecimal() else name
+    return base.endswith(f"/{operator.kind.lower()}")
+
+
 def _unique_names(graph: Graph, tensors: list[Tensor]) -> list[str]:
     wishes = dict.fromkeys(tensors, "")
     for operator in graph.operators:

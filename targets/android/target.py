@@ -25,6 +25,7 @@ from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
 from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions, block_size
+from edgewise.targets.android.profile import profile_parts
 from edgewise.targets.android.remarks import findings_of
 from edgewise.targets.android.scheme import SCHEMES, W4, w4
 from edgewise.targets.android.session import LiteRtSession
@@ -34,6 +35,7 @@ from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest, Tensor
 from edgewise.targets.layerwise import LayerReport
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import artifact_of, check_precision, scheme_of
+from edgewise.targets.profiling import PartTimes
 
 
 class AndroidTarget:
@@ -136,6 +138,18 @@ class AndroidTarget:
         """
         scheme = self.scheme(artifact.manifest.precision)
         return compare_layers(model, artifact, scheme, feeds, threads=threads)
+
+    def profile(
+        self, artifact: Artifact, fp32: Artifact | None, feeds: Feeds, *, threads: int = 1
+    ) -> PartTimes:
+        """The time of every part of the file, and of the same part of the fp32 file.
+
+        Raises:
+            UsageError: the batch of a file is free.
+            ModelError: a file cannot be read.
+            DeviceError: LiteRT refuses a part.
+        """
+        return profile_parts(artifact, fp32, feeds, threads=threads)
 
 
 def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:

@@ -13,6 +13,8 @@ from edgewise.targets.validation.results import (
     Latency,
     Layers,
     NoiseFloor,
+    Profile,
+    ProfilePart,
     TargetResult,
 )
 from edgewise.targets.validation.validate import validate
@@ -30,6 +32,8 @@ __all__ = [
     "Layers",
     "Metric",
     "NoiseFloor",
+    "Profile",
+    "ProfilePart",
     "TargetResult",
     "check_budget",
     "compare_layers",

@@ -10,6 +10,9 @@ from typing import Any
 
 from edgewise.findings import Finding
 
+#: ratio from which on a part counts as slower than that of the fp32 file
+SLOWER = 1.1
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
@@ -114,6 +117,48 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfilePart:
+    """One part: the tensor that it computes, and what with. `share` is that of all parts (0..1);
+    `fp32_ms` is None where the fp32 file has no such part."""
+
+    tensor: str
+    operators: tuple[str, ...]
+    ms: float
+    share: float
+    fp32_ms: float | None
+
+    @property
+    def is_slower(self) -> bool:
+        """Than the fp32 file, by more than two timings of one thing differ."""
+        return self.fp32_ms is not None and self.ms > SLOWER * self.fp32_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the time goes, the largest part first. `method` says how parts were timed; beside their
+    sum, `whole_ms` is the median of the whole artifact from `latency`.
+
+    `lost_ms` is what the parts that are slower than in fp32 take more than there.
+    """
+
+    parts: tuple[ProfilePart, ...]
+    sum_ms: float | None
+    fp32_sum_ms: float | None
+    whole_ms: float | None
+    lost_ms: float | None
+    method: str | None
+    reason: str | None = None
+
+    @classmethod
+    def not_measured(cls, reason: str) -> Profile:
+        return cls((), None, None, None, None, None, reason)
+
+    @property
+    def slower(self) -> tuple[ProfilePart, ...]:
+        return tuple(part for part in self.parts if part.is_slower)
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetResult:
     """One budget: `value` is None when it could not be measured, and then `ok` is False."""
 
@@ -138,6 +183,8 @@ class TargetResult:
     latency: Latency
     findings: tuple[Finding, ...]
     budget: tuple[BudgetResult, ...]
+    #: None where nobody asked for it
+    profile: Profile | None = None
 
     @property
     def ok(self) -> bool:

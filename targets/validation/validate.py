@@ -29,11 +29,13 @@ from edgewise.targets.validation.budget import Budget, check_budget
 from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.metrics import Metric
+from edgewise.targets.validation.profile import measure_profile, profile_findings
 from edgewise.targets.validation.results import (
     Accuracy,
     Equivalence,
     Latency,
     Layers,
+    Profile,
     TargetResult,
 )
 
@@ -75,6 +77,7 @@ def validate(
     baseline: Baseline | None = None,
     equivalence_limit: EquivalenceLimit | None = None,
     latency_plan: LatencyPlan | None = None,
+    profile: bool = False,
     progress: Progress = SILENT,
 ) -> TargetResult:
     """Measure an artifact as it lies on disk.
@@ -88,6 +91,7 @@ def validate(
         metric: a name, a metric, or None; ignored where the data has no labels.
         baseline: the hub model's results on `source` with `metric`, when they exist already; one
             baseline serves every target.
+        profile: time the parts of the artifact, too, beside those of the fp32 file.
         threads: of the artifact; `reference_threads` of the ONNX models it is compared with.
 
     Returns:
@@ -126,14 +130,19 @@ def validate(
             progress,
             f"validating {known.target}",
         )
+    feeds = _latency_feeds(data, known.manifest)
     latency = measure_latency(
         lambda: target.open(known, device, threads=threads),
         None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
-        _latency_feeds(data, known.manifest),
+        feeds,
         plan=latency_plan,
         progress=progress,
     )
-    return _result(known, fp32, walk, latency, budget)
+    parts = None
+    if profile:
+        progress.step(f"Timing the parts of {known.target}")
+        parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
+    return _result(known, fp32, walk, latency, parts, budget)
 
 
 def _check_direction(budget: Budget, metric: Metric | None) -> None:
@@ -218,7 +227,12 @@ def _latency_feeds(source: DataSource | None, manifest: Manifest) -> dict[str, A
 
 
 def _result(
-    artifact: Artifact, fp32: Artifact | None, walk: _Walk, latency: Latency, budget: Budget
+    artifact: Artifact,
+    fp32: Artifact | None,
+    walk: _Walk,
+    latency: Latency,
+    profile: Profile | None,
+    budget: Budget,
 ) -> TargetResult:
     return TargetResult(
         target=artifact.target,
@@ -229,8 +243,13 @@ def _result(
         equivalence=walk.equivalence,
         accuracy=walk.accuracy,
         latency=latency,
-        findings=(*artifact.findings, *walk.findings),
+        findings=(
+            *artifact.findings,
+            *walk.findings,
+            *(() if profile is None else profile_findings(profile)),
+        ),
         budget=check_budget(
             budget, accuracy=walk.accuracy, latency=latency, size_bytes=artifact.size_bytes
         ),
+        profile=profile,
     )

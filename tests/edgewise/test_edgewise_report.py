@@ -31,6 +31,8 @@ from edgewise.targets.validation import (
     BudgetResult,
     Equivalence,
     Latency,
+    Profile,
+    ProfilePart,
     TargetResult,
 )
 
@@ -251,3 +253,36 @@ def test_the_schema_is_closed() -> None:
     assert refuse(lambda document: document.update(extra=1))
     assert refuse(lambda document: document.update(format="another"))
     assert refuse(lambda document: document.update(exit_code="0"))
+
+
+def _profile() -> Profile:
+    parts = (
+        ProfilePart("features", ("PAD", "CONV_2D"), 6.0, 0.6, 9.0),
+        ProfilePart("<gate>", ("MUL",), 4.0, 0.4, 2.0),
+    )
+    return Profile(parts, 10.0, 11.0, 12.3, 2.0, "with a sundial")
+
+
+def test_a_profile_is_told_with_what_lost_to_fp32() -> None:
+    results = {"android": result(profile=_profile()), "arm": result("arm")}
+    stream = io.StringIO()
+    print_results(results, stream)
+    text = stream.getvalue()
+    assert "profile of android: sum of 2 parts 10.00 ms (fp32 11.00 ms), whole artifact" in text
+    assert "40.0%  4.00 ms (fp32 2.00 ms, slower)  MUL  <gate>" in text
+    assert "profile of arm" not in text
+
+
+def test_the_page_shows_the_profile_once_there_is_one() -> None:
+    assert "Profile" not in render_page(report(targets={"android": result()}))
+    page = render_page(report(targets={"android": result(profile=_profile())}))
+    assert "<h2>Profile</h2>" in page and "with a sundial" in page
+    assert page.count(">slower than fp32<") == 1
+    assert "&lt;gate&gt;" in page and "<gate>" not in page
+    assert page.index("features") < page.index("&lt;gate&gt;")
+
+
+def test_a_profile_is_part_of_the_json() -> None:
+    for profile in (None, _profile(), Profile.not_measured("nothing to time")):
+        document = report(targets={"android": result(profile=profile)}).as_dict()
+        jsonschema.validate(document, report_schema())

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PLAIN_WIDTH = 100
 #: below this width, columns stand as close as they can
 _NARROW = 90
+#: parts of a profile that are told
+_PROFILED = 10
 
 
 def print_results(
@@ -51,6 +53,8 @@ def print_results(
     for number, note in enumerate(notes, start=1):
         console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
     for line in (*wording.how_faithful(results), *wording.where_measured(results)):
+        console.print(line, style="dim", soft_wrap=True)
+    for line in wording.profile_lines(results, _PROFILED):
         console.print(line, style="dim", soft_wrap=True)
     for line in wording.missed_budgets(results):
         console.print(f"budget missed: {line}", style="bold red", soft_wrap=True)
