@@ -123,6 +123,8 @@ def _unsuitable_operand(node: ir.Node) -> str | None:
         array = constant(value)
         if array is not None and not np.isfinite(array).all():
             return f"its constant '{value.name}' is not finite"
+    if attribute(node, "reduction", "none") != "none":  # of Scatter and kin
+        return "it computes with what it writes, which may leave the range of its input"
     if node.op_type not in BIASED_OPS:
         return None
     if not (weights := inputs_of_role(node, "weight")) or constant(weights[0]) is None:

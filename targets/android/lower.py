@@ -15,7 +15,7 @@ from edgewise.graph import consumers, node_label, static_shape
 from edgewise.graph.expand import CannotExpand
 from edgewise.targets.android.admission import check_inputs, node_obstacle, size_obstacle
 from edgewise.targets.android.boundary import Ends, add_input, add_output
-from edgewise.targets.android.call import Call, Context
+from edgewise.targets.android.call import Call, Context, integer_constant
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, INT16, Array, Graph, Tensor
 from edgewise.targets.android.narrow_bias import narrow_biases
@@ -30,6 +30,9 @@ from edgewise.targets.base import TensorSignature
 _OWN_ENDS = Ends()
 #: what the runtime has room for in the shape that it hands to kernels
 _MOST_AXES = 8
+#: operators of integers that may read no computed float: they choose from constants, such as the
+#: table of an embedding
+_READING_CONSTANTS = frozenset({"Gather", "GatherElements", "GatherND", "Where"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,9 @@ def lower(
         if value.name not in model.graph.initializers
     ]
     for node in model.graph:
+        if refusals and not all(_has_static_shape(v) for v in node.inputs if v is not None):
+            _stand_in(context, node)  # what a refused node gives may have any size
+            continue
         try:
             _lower_node(context, node)
         except UnsupportedOperator as refusal:
@@ -218,7 +224,11 @@ def _int8_obstacle(
     """Why the node cannot run on integers; None when it can."""
     plan = context.plan
     data = _float_inputs(plan, node)
-    if not data or not any(value in plan.stored for value in data):
+    if not data and stored is not None and node.op_type in _READING_CONSTANTS:
+        obstacle = _constants_obstacle(plan, node, stored)
+        if obstacle is not None:
+            return obstacle
+    elif not any(value in plan.stored for value in data):
         return "it has no quantized input"
     if stored is None:
         return "its inputs and outputs are not all int8 or all int16"
@@ -235,6 +245,16 @@ def _int8_obstacle(
     call = Call(context, node, True, stored)
     limit = INT16_LIMITS.get(node.op_type) if stored == INT16 else None
     return lowering.int8(call) or (None if limit is None else limit(call))
+
+
+def _constants_obstacle(plan: QdqPlan, node: ir.Node, stored: np.dtype[Any]) -> str | None:
+    """Why the float constants of a node that reads nothing else cannot be integers."""
+    for value in node.inputs:
+        if value is not None and value.dtype == ir.DataType.FLOAT:
+            found = integer_constant(plan, value, stored)
+            if isinstance(found, str):
+                return found
+    return None
 
 
 def _float_inputs(plan: QdqPlan, node: ir.Node) -> list[ir.Value]:

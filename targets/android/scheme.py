@@ -15,10 +15,11 @@ _QUANTIZED_OPS = INT8_OPERATORS - {
 }  # fmt: skip
 
 SHARED_SCALE_OPS = frozenset({
-    "AveragePool", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherND",
-    "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin",
-    "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
-    "Unsqueeze", "Upsample", "Where",
+    "AveragePool", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather",
+    "GatherElements", "GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad",
+    "ReduceMax", "ReduceMin", "Reshape", "Resize", "Scatter", "ScatterElements", "ScatterND",
+    "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose", "Unsqueeze",
+    "Upsample", "Where",
 })  # fmt: skip
 
 _FIXED_BY_OPERATOR = {

@@ -54,7 +54,8 @@ class Expanded:
 
 @pytest.fixture
 def single() -> Callable[..., onnx.ModelProto]:
-    """A model of one operator; None among the inputs is one that is left out."""
+    """A model of one operator; None among the inputs is one that is left out. All outputs are of
+    one type."""
 
     def build(
         op_type: str,
@@ -63,6 +64,7 @@ def single() -> Callable[..., onnx.ModelProto]:
         outputs: int = 1,
         constants: Sequence[int] = (),
         opset: int = 21,
+        result: Any = np.float32,
         **attributes: Any,
     ) -> onnx.ModelProto:
         names = ["" if array is None else f"x{i}" for i, array in enumerate(inputs)]
@@ -71,6 +73,7 @@ def single() -> Callable[..., onnx.ModelProto]:
         )
         arrays = {n: a for n, a in zip(names, inputs, strict=True) if a is not None}
         known = {f"x{i}" for i in constants}
+        given = helper.np_dtype_to_tensor_dtype(np.dtype(result))
         graph = helper.make_graph(
             [node],
             "g",
@@ -79,7 +82,7 @@ def single() -> Callable[..., onnx.ModelProto]:
                 for n, a in arrays.items()
                 if n not in known
             ],
-            [helper.make_tensor_value_info(f"y{i}", 1, None) for i in range(outputs)],
+            [helper.make_tensor_value_info(f"y{i}", given, None) for i in range(outputs)],
             [numpy_helper.from_array(a, n) for n, a in arrays.items() if n in known],
         )
         opsets = [helper.make_opsetid("", opset)]

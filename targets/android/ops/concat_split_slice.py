@@ -2,8 +2,7 @@
 
 1. Concat    inputs of other parameters are requantized first
 2. Split     one SLICE per output
-3. Slice     SLICE, or STRIDED_SLICE for steps; axes with a negative step are reversed first;
-             computed starts only where the model declares the size of what comes out
+3. Slice     SLICE, or STRIDED_SLICE for steps; axes with a negative step are reversed first
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
-
 from edgewise.targets.android.call import NO_ACTIVATION, Call, integer_constant
 from edgewise.targets.android.layout import Value, identity
 from edgewise.targets.android.model import INT8, Tensor
 from edgewise.targets.android.ops.elementwise import requantized
-from edgewise.targets.android.ops.indices import computed_indices
 from edgewise.targets.android.ops.reverse import reverse_axes
 
 #: XNNPACK refuses a whole graph with a concatenation of more axes
@@ -107,9 +103,6 @@ def slice_value(call: Call, x: Value, begin: Sequence[int], size: Sequence[int])
 def lower_slice(call: Call) -> None:
     """Case 3."""
     x = call.operand(0)
-    if call.constant(1) is None:
-        _lower_computed_slice(call, x)
-        return
     starts = call.known(1, "starts").tolist()
     ends = call.known(2, "ends").tolist()
     axes = call.known(3, "axes").tolist() if call.has(3) else list(range(len(starts)))
@@ -155,26 +148,3 @@ def _span(start: int, end: int, step: int, size: int) -> range:
     if step > 0:
         return range(min(max(start, 0), size), min(max(end, 0), size), step)
     return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
-
-
-def _lower_computed_slice(call: Call, x: Value) -> None:
-    """A window of declared size at a place that is computed: ONNX counts negative starts from the
-    end, and would cut the window off at the border, which a fixed size rules out."""
-    steps = call.constant(4) if call.has(4) else np.ones(1, np.int64)
-    axes = call.constant(3) if call.has(3) else np.arange(call.shape(1)[0])
-    if steps is None or axes is None or (steps != 1).any():
-        raise call.refuse(
-            "its starts are computed, and its steps are not all 1", "Export it with fixed starts."
-        )
-    builder = call.builder
-    named = [int(axis) % x.rank for axis in axes]
-    starts = builder.linear(computed_indices(call, 1, [x.shape[axis] for axis in named]))
-    zero = builder.constant(np.zeros(1, starts.dtype))
-    both = _concatenation(call, [starts.tensor, zero], (len(named) + 1,), 0)
-    order = [named.index(axis) if axis in named else len(named) for axis in x.perm]
-    begin = builder.add(
-        "GATHER", [both, builder.ints(order)], (x.rank,), starts.dtype, axis=0, batchDims=0
-    )
-    dims = x.physical(call.output_shape())
-    size = builder.constant(np.array(dims, starts.dtype))
-    call.finish(builder.like("SLICE", [x, begin, size], x, shape=dims))

@@ -25,7 +25,7 @@ def lower_one_hot(call: Call) -> None:
     axis = int(call.attribute("axis", -1)) % rank
     values = builder.linear(call.operand(2)).tensor
     off, on = (_element(call, values, position) for position in (0, 1))
-    inputs = [_indices(call, depth), builder.ints(depth), on, off]
+    inputs = [_indices(call, depth).tensor, builder.ints(depth), on, off]
     y = builder.add("ONE_HOT", inputs, call.output_shape(), values.dtype, axis=axis)
     call.finish(Value(y, identity(rank)))
 

@@ -152,7 +152,8 @@ def _sources(positions: Array, dim: int, mode: str) -> Array:
         return positions % dim
     period = max(2 * (dim - 1), 1)
     phase = positions % period
-    return np.minimum(phase, period - phase)
+    mirrored: Array = np.minimum(phase, period - phase)
+    return mirrored
 
 
 def gather_axis(call: Call, x: Value, axis: int, indices: Array) -> Value:

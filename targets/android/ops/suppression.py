@@ -126,7 +126,7 @@ def _select(call: Call, boxes: Tensor, scores: Tensor, most: int) -> tuple[Tenso
 
 
 def _with_areas(call: Call, boxes: Tensor) -> Tensor:
-    """Case 2: box i without area becomes `(2i + 2, 0, 2i + 3, 1)` times more than any coordinate."""
+    """Case 2: box i without area becomes `(2i + 2, 0, 2i + 3, 1)` times more than any size."""
     builder, count = call.builder, boxes.shape[0]
 
     def compute(kind: str, left: Tensor, right: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -141,7 +141,7 @@ def _with_areas(call: Call, boxes: Tensor) -> Tensor:
     sides = compute("SUB", columns(boxes, 2, 2), columns(boxes, 0, 2), (count, 2))
     area = compute("MUL", columns(sides, 0, 1), columns(sides, 1, 1), (count, 1))
     flat = builder.add("EQUAL", [area, builder.float_scalar(0.0)], (count, 1), BOOL)
-    sizes = builder.add("ABS", [boxes], boxes.shape, FLOAT32)
+    sizes = builder.add("ABS", [boxes], boxes.shape, FLOAT32)  # of coordinates
     largest = builder.add("REDUCE_MAX", [sizes, builder.ints([0, 1])], (), FLOAT32, keepDims=False)
     unit = compute("ADD", largest, builder.float_scalar(1.0), ())
     corners = np.arange(count, dtype=np.float32)[:, None] * [[2, 0, 2, 0]] + [[2, 0, 3, 1]]

@@ -164,7 +164,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Slice": Lowering(concat_split_slice.lower_slice, _ANY),
     "Split": Lowering(concat_split_slice.lower_split, _ANY),
     "TensorScatter": Lowering(cache.lower_tensor_scatter),
-    "TopK": Lowering(topk.lower_topk, _ANY),
+    "TopK": Lowering(topk.lower_topk, topk.topk_obstacle),
     # images
     "DepthToSpace": Lowering(depth_space.lower_depth_to_space, _ANY),
     "Resize": Lowering(resize.lower_resize, resize.resize_obstacle),

@@ -2,7 +2,7 @@
 
 1. largest    TOPK_V2; the axis is brought last
 2. smallest   the same of an order-reversing copy, which is undone on the values: `-x` for floats,
-              `-1 - x` for integers (it cannot overflow), NEG with zero point `-1 - z` in int8
+              `-1 - x` for integers (it cannot overflow); the int8 kernel of NEG heeds no zero point
 8-bit integers that stand for no real numbers go through int32. Indices are int32 in TFLite.
 """
 
@@ -11,8 +11,14 @@ from __future__ import annotations
 from edgewise.targets.android.builder import INT32
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value, identity
-from edgewise.targets.android.model import INT64, Quantization, Tensor
+from edgewise.targets.android.model import INT64, Tensor
 from edgewise.targets.android.ops.dtypes import cast, compute, scalar
+
+
+def topk_obstacle(call: Call) -> str | None:
+    if not call.attribute("largest", 1):
+        return "TFLite has no int8 kernel that finds the smallest elements"
+    return None
 
 
 def lower_topk(call: Call) -> None:
@@ -44,11 +50,6 @@ def lower_topk(call: Call) -> None:
 
 def _reversed_order(call: Call, data: Tensor) -> Tensor:
     """Case 2; it is its own inverse."""
-    if data.quantization is not None:
-        old = data.quantization
-        zero = -1 - int(old.zero_point[0])
-        new = Quantization.per_tensor(old.scale[0], zero, old.dtype)
-        return call.builder.add("NEG", [data], data.shape, data.dtype, new)
     value = Value(data, identity(len(data.shape)))
     if data.dtype.kind == "f":
         return compute(call, "NEG", [value], value.perm).tensor

@@ -103,4 +103,5 @@ def _weighted(e: Expansion, counts: ir.Value, width: int) -> ir.Value:
     if mode == "IDF":
         present = e.op("Greater", counts, e.array(np.float32(0)))
         counts = e.op("Cast", present, to=int(ir.DataType.FLOAT))
-    return e.op("Mul", counts, e.array(weights))
+    weighted: ir.Value = e.op("Mul", counts, e.array(weights))
+    return weighted

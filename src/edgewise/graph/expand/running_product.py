@@ -40,4 +40,5 @@ def _moved(
     named = e.ints([axis])
     kept = e.op("Slice", x, e.ints([start]), e.ints([end]), named)
     one = e.array(np.ones((), e.dtype()))
-    return e.op("Pad", kept, e.ints([before, after]), one, named)
+    padded: ir.Value = e.op("Pad", kept, e.ints([before, after]), one, named)
+    return padded
