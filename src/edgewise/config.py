@@ -230,7 +230,11 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         "delegates": {
             "type": "array",
             "items": {"enum": ["xnnpack", "gpu", "qualcomm", "mediatek", "google_tensor"]},
-            "description": "Whose operators the findings tell of; xnnpack and gpu by default.",
+            "description": "Who runs the file, and whom findings tell of; default xnnpack, gpu.",
+        },
+        "plugin": {
+            "type": "string",
+            "description": "vendor:chip whose LiteRT plug-in compiles the file, too.",
         },
     },
     "apple": {

@@ -8,6 +8,8 @@
 `delegates`  who will run the file, and so who the findings tell of: `xnnpack` (the CPU), `gpu`,
           `qualcomm`, `mediatek`, `google_tensor`; the first two without the key. For the last
           three, NPUs, int8 operators stay that the CPU would run faster as tables.
+`plugin`  `vendor:chip`: whose LiteRT plug-in compiles the finished file, to tell what it takes.
+          Such a file is for an NPU, too.
 `fold_preprocessing`  take uint8 pictures and normalize them inside the graph.
 `block_size`     of w4: how many weights share a scale, 32 (or a multiple), or 0 for one scale per
                  output channel.
@@ -22,12 +24,14 @@ from typing import Any, Literal
 
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import UsageError
+from edgewise.targets.android.delegates.plugin import Plugin
 from edgewise.targets.android.half import MIN_ELEMENTS
 from edgewise.targets.android.ops.hybrid import BLOCK_UNIT
 from edgewise.targets.preconditions import check_options
 
 KNOWN_OPTIONS = (
     "batch", "block_size", "delegates", "float32_below", "fold_preprocessing", "io", "layout",
+    "plugin",
 )  # fmt: skip
 DEFAULT_BLOCK_SIZE = 32
 DYNAMIC: Literal["dynamic"] = "dynamic"
@@ -55,6 +59,7 @@ class AndroidOptions:
     batch: int | Literal["dynamic"] = 1
     fold_preprocessing: bool = False
     delegates: tuple[str, ...] = DEFAULT_DELEGATES
+    plugin: str | None = None
     #: None for the precisions that have no use for them
     block_size: int | None = None
     float32_below: int | None = None
@@ -69,6 +74,7 @@ class AndroidOptions:
             batch=_batch(given.get("batch", 1)),
             fold_preprocessing=_flag("fold_preprocessing", given.get("fold_preprocessing", False)),
             delegates=_delegates(given.get("delegates", DEFAULT_DELEGATES)),
+            plugin=_plugin(given.get("plugin")),
             block_size=_only_for("w4", "block_size", given, scheme, block_size),
             float32_below=_only_for("fp16", "float32_below", given, scheme, _float32_below),
         )
@@ -80,7 +86,7 @@ class AndroidOptions:
 
     @property
     def is_for_npu(self) -> bool:
-        return any(name in NPUS for name in self.delegates)
+        return self.plugin is not None or any(name in NPUS for name in self.delegates)
 
 
 def block_size(given: Mapping[str, Any]) -> int:
@@ -152,6 +158,13 @@ def _delegates(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(name in DELEGATES for name in value):
         return tuple(name for name in DELEGATES if name in value)
     raise _refuse("delegates", value, f"a list of {', '.join(DELEGATES)}")
+
+
+def _plugin(value: object) -> str | None:
+    if value is None:
+        return None
+    Plugin.of(str(value))
+    return str(value)
 
 
 def _flag(key: str, value: object) -> bool:

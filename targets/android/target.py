@@ -18,6 +18,7 @@ from edgewise.targets.android.admission import check_size
 from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.compare import compare_layers
 from edgewise.targets.android.delegates.placement import Placement, ask_runtime
+from edgewise.targets.android.delegates.plugin import Plugin, plugin_findings
 from edgewise.targets.android.expectations import expectations
 from edgewise.targets.android.flatbuffer import serialize
 from edgewise.targets.android.half import store_as_half
@@ -119,7 +120,10 @@ class AndroidTarget:
         artifact = publish(
             out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)
         )
-        return replace(artifact, findings=findings_of(lowered, placement, chosen.delegates))
+        findings = findings_of(lowered, placement, chosen.delegates)
+        if chosen.plugin is not None:
+            findings += tuple(plugin_findings(artifact.path, Plugin.of(chosen.plugin)))
+        return replace(artifact, findings=findings)
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
