@@ -5,6 +5,7 @@ The reference is the QDQ model in ONNX Runtime, which computes in float32 betwee
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -382,3 +383,9 @@ def test_a_trained_network_end_to_end(tmp_path: Path) -> None:
         assert (found.argmax(1) == expected.argmax(1)).all()
         errors[precision] = float(np.square(found - exact).mean())
     assert errors["w8a16"] < errors["w8a8"] / 2
+
+
+def test_the_guide_lists_the_operators_of_the_table() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "precisions-android.md").read_text()
+    (listed,) = re.findall(r"Int16 forms exist for: ([^.]*)\.", guide)
+    assert set(re.split(r",\s+", listed)) == INT16_OPERATORS - {"Upsample"}
