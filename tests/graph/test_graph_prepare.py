@@ -133,6 +133,16 @@ def test_a_folded_constant_has_its_own_shape() -> None:
     assert str(prepared.graph.outputs[0].shape) == "[2,2,2]"
 
 
+def test_a_count_that_only_inference_knows_is_folded() -> None:
+    source = parse("""
+    <ir_version: 10, opset_import: ["": 21]>
+    g (float[2, 4, 6] x) => (int64 y, float[2, 4, 6] t) { t = Relu(x) y = Size(t) }
+    """)
+    prepared = graph.prepare(source)
+    assert "Size" not in {node.op_type for node in prepared.graph}
+    assert graph.OrtSession(prepared).run({"x": np.ones((2, 4, 6), np.float32)})["y"] == 48
+
+
 def test_sizes_that_only_inference_knows_are_folded() -> None:
     """The scale of attention as exporters compute it, once the batch is fixed."""
     source = parse("""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgewise.errors import ModelError, UsageError
 from edgewise.graph.bodies import infer_loop_shapes, sink_constants
 from edgewise.graph.ceil_mode import drop_empty_windows, has_ceil_mode
 from edgewise.graph.empty import fix_empty_values
+from edgewise.graph.fold import fold
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
 from edgewise.graph.io import load
 from edgewise.graph.old_scan import write_out_scans
@@ -24,8 +24,6 @@ HUB_OPSET = 21
 _FIRST_SCAN_WITHOUT_BATCH = 9
 #: operators that are constants where shapes are, whatever they read
 _STARTS_OF_CONSTANTS = frozenset({"CastLike", "Constant", "Shape", "Size"})
-#: larger folded tensors would bloat the model more than the saved node is worth
-_FOLD_LIMIT_ELEMENTS = 64 * 1024 * 1024
 
 
 def prepare(
@@ -94,11 +92,11 @@ def _simplify(model: ir.Model) -> None:
 
 
 def _known_shapes(model: ir.Model) -> int:
-    """How many Shape nodes read a value of static shape."""
+    """How many Shape and Size nodes read a value of static shape."""
     shapes = [
         node.inputs[0].shape
         for node in model.graph.all_nodes()
-        if node.op_type == "Shape" and node.domain == "" and node.inputs[0] is not None
+        if node.op_type in ("Shape", "Size") and node.domain == "" and node.inputs[0] is not None
     ]
     return sum(shape is not None and shape.is_static() for shape in shapes)
 
@@ -223,19 +221,7 @@ def _drop_identities(model: ir.Model) -> None:
 def _fold(model: ir.Model) -> None:
     if is_quantized_model(model) and not _has_constants_to_fold(model):
         return  # most QDQ models were folded as hub models, and the import takes 0.3 s
-    from onnxscript.optimizer import fold_constants
-
-    log = logging.getLogger("onnxscript.optimizer")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it warns of operators that it leaves, which do not matter here
-    try:
-        fold_constants(
-            model,
-            input_size_limit=_FOLD_LIMIT_ELEMENTS,
-            output_size_limit=_FOLD_LIMIT_ELEMENTS,
-        )
-    finally:
-        log.setLevel(level)
+    fold(model)
 
 
 def _has_constants_to_fold(model: ir.Model) -> bool:
