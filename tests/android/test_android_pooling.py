@@ -250,6 +250,14 @@ def test_dilation_with_same_padding_is_refused(execute: Any, kit: Any) -> None:
         execute(kit.model([pool], x, {"y": np.float32}), x)
 
 
+@pytest.mark.parametrize("op_type", ["AveragePool", "MaxPool"])
+def test_a_window_larger_than_its_input_is_refused(execute: Any, kit: Any, op_type: str) -> None:
+    x = np.ones((1, 1, 2, 1), np.float32)
+    pool = kit.node(op_type, ["x"], ["y"], kernel_shape=[2, 3], pads=[0, 0, 0, 1], strides=[2, 3])
+    with pytest.raises(UnsupportedOperator, match="larger than its input"):
+        execute(kit.model([pool], {"x": x}, {"y": np.float32}), {"x": x})
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 @pytest.mark.parametrize("case", WINDOWS)
 def test_max_pool_of_plain_integers(

@@ -48,12 +48,24 @@ def pool_window(call: Call) -> Window:
         )
     sizes = zip(call.shape()[2:], call.output_shape()[2:], strict=True)
     for axis, (size, out) in enumerate(sizes):
+        if _sticks_out(call, window, axis, size):
+            raise call.refuse(
+                "its window is larger than its input with the padding",
+                "Use a smaller window or more padding.",
+            )
         last = (out - 1) * window.strides[axis]
         if out > 1 and last >= size + window.begin[axis]:
             raise call.refuse(
                 "its last window lies in the padding only", "Use ceil_mode=0 or less padding."
             )
     return window
+
+
+def _sticks_out(call: Call, window: Window, axis: int, size: int) -> bool:
+    """Where ONNX gives an empty output, and shape inference, which rounds to zero, one element."""
+    if call.attribute("ceil_mode", 0) or call.attribute("auto_pad", "NOTSET").startswith("SAME"):
+        return False
+    return window.extent[axis] > size + window.begin[axis] + window.end[axis]
 
 
 def planes(call: Call) -> list[Plane]:
