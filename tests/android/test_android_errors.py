@@ -186,3 +186,15 @@ def test_integers_count_with_their_own_width() -> None:
             continue
         with pytest.raises(ModelError, match=r"2\.10 GiB of at most 2 as w8a8"):
             check_size(source, TARGET.scheme("w8a8"), TARGET.precisions)
+
+
+def test_what_follows_a_refused_node_of_unknown_shape_does_not_hide_it() -> None:
+    pooled = _node(
+        "MaxPool", ["x"], "p", kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_UPPER"
+    )
+    rows = _node("Reshape", ["p", "rows"], "r")
+    weights = {"w": np.ones((1, 4, 8), np.float32), "r_w": np.ones((1, 4, 4), np.float32)}
+    layer = _node("RNN", ["r", "w", "r_w"], "y", hidden_size=4)
+    model = _model([pooled, rows, layer], weights | {"rows": np.array([3, -1, 8])})
+    with pytest.raises(UnsupportedOperator, match="auto_pad SAME with dilations"):
+        TARGET.emit(model, "nowhere")
