@@ -17,6 +17,7 @@ from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
+from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
 from edgewise.calibration.statistics import Statistics
@@ -85,6 +86,7 @@ def quantize_with_findings(
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     name_nodes(work)
+    masks = saturate_masks(work, statistics, scheme, exclude)
     same = join_biases(work, exclude) if scheme.bias_required else {}
     placement = place(work, scheme, exclude)
     if not placement.names:
@@ -94,7 +96,7 @@ def quantize_with_findings(
             remedy="Choose a float precision.",
         )
     to_float_form(work, placement, scheme)
-    ranges = _ranges(work, placement, statistics, method, percentile, same)
+    ranges = _ranges(work, placement, statistics, method, percentile, same, masks)
     placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
@@ -152,10 +154,12 @@ def _ranges(
     method: str,
     percentile: float,
     same: Mapping[str, str],
+    masks: Mapping[str, Range],
 ) -> dict[str, Range]:
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
-    `same` names observed tensors for those that hold the same elements.
+    `same` names observed tensors for those that hold the same elements; `masks` has ranges that
+    take the place of what was observed.
     """
     choose = range_method(method)
     ranges: dict[str, Range] = {}
@@ -166,6 +170,8 @@ def _ranges(
             if array is not None:
                 extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
                 ranges[name] = Range.around_zero(*extent)
+            elif name in masks:
+                ranges[name] = masks[name]
             elif observed in statistics.tensors:
                 ranges[name] = choose(statistics.tensors[observed], percentile)
             else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from edgewise.exporters.passes.base import Declined, Pass, PassOutcome
 from edgewise.exporters.passes.expand_attention import expand_attention
 from edgewise.exporters.passes.fold_batch_normalization import fold_batch_normalization
+from edgewise.exporters.passes.fold_scales import fold_scales
 from edgewise.exporters.passes.fuse_gelu import fuse_gelu
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
 from edgewise.exporters.passes.fuse_normalization import fuse_normalization
@@ -26,4 +27,5 @@ PASSES: Mapping[str, Pass] = {
     "fuse-gelu": fuse_gelu,
     "fuse-hard-activations": fuse_hard_activations,
     "fuse-normalization": fuse_normalization,
+    "fold-scales": fold_scales,
 }

@@ -7,7 +7,7 @@
 5. Transpose that keeps the order of axes
 6. Concat, Sum, Mean, Max, Min of a single input
 7. Pad by nothing
-8. x + 0, x - 0, x * 1, x / 1
+8. x + 0, x - 0, x * 1, x / 1, also with tensors of nothing else
 9. Clip without bounds
 10. Slice of everything, forwards
 """
@@ -65,9 +65,11 @@ def _neutral(node: ir.Node) -> ir.Value | None:
     pairs = [(0, 1)] if is_op(node, "Sub", "Div") else [(0, 1), (1, 0)]
     for data, other in pairs:
         value = node.inputs[data]
+        array = constant(node.inputs[other])
         if (
             value is not None
-            and scalar(node.inputs[other]) == _NEUTRAL[node.op_type]
+            and array is not None
+            and bool((array == _NEUTRAL[node.op_type]).all())
             and same_shape(value, node.outputs[0])
         ):
             return value

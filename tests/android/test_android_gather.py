@@ -120,3 +120,45 @@ def test_int8_moves_at_one_scale(execute: Any, kit: Any, rng: Any, op_type: str)
     run = execute(source, {"x": x}, "w8a8")
     assert run.lsb == 0
     assert "android/float-island" not in run.rules()
+
+
+@pytest.mark.parametrize("op_type", ["Gather", "GatherElements", "GatherND"])
+def test_a_quantized_table_is_read_as_integers(
+    execute: Any, kit: Any, rng: Any, op_type: str
+) -> None:
+    """No float table, and no QUANTIZE behind it."""
+    table = rng.normal(0, 1, (20, 8)).astype(np.float32)
+    ids = np.array([[3], [19], [0], [7]])
+    indices = {"Gather": ids[:, 0], "GatherElements": np.tile(ids, 8), "GatherND": ids}[op_type]
+    layers = [
+        kit.node(op_type, ["table", "i"], ["row"]),
+        kit.node("MatMul", ["row", "w"], ["y"]),
+    ]
+    constants = {"table": table, "w": rng.normal(0, 1, (8, 5)).astype(np.float32)}
+    source = kit.model(layers, {"i": indices}, {"y": np.float32}, constants)
+    model = kit.calibrated(source, [{"i": indices}])
+    found = kit.kinds(model)
+    assert "QUANTIZE" not in found
+    assert "DEQUANTIZE" not in found
+    assert execute(model, {"i": indices}, "w8a8").lsb <= kit.int8_tolerance
+
+
+def test_a_table_with_a_scale_per_row_stays_in_float(execute: Any, kit: Any, rng: Any) -> None:
+    scales = rng.uniform(0.01, 0.02, 20).astype(np.float32)
+    constants = {
+        "integers": rng.integers(-127, 128, (20, 8)).astype(np.int8),
+        "scales": scales,
+        "zeros": np.zeros(20, np.int8),
+        "s": np.float32(0.02),
+        "z": np.int8(0),
+    }
+    layers = [
+        kit.node("DequantizeLinear", ["integers", "scales", "zeros"], ["table"], axis=0),
+        kit.node("Gather", ["table", "i"], ["row"]),
+        kit.node("QuantizeLinear", ["row", "s", "z"], ["q"]),
+        kit.node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    indices = rng.integers(0, 20, 6)
+    model = kit.model(layers, {"i": indices}, {"y": np.float32}, constants)
+    assert kit.kinds(model)[-2:] == ["GATHER", "QUANTIZE"]
+    assert execute(model, {"i": indices}, "w8a8").lsb <= kit.int8_tolerance

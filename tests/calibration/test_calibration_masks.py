@@ -36,19 +36,18 @@ def test_masked_scores_are_not_observed(net_class, number, apply):
     assert {"scores", "weights", "y"} <= set(observed_tensors(model))
 
 
-@pytest.mark.parametrize("number", [-np.inf, np.finfo(np.float32).min, -1e9, -1e4])
-def test_products_are_quantized_and_the_masked_softmax_is_not(net_class, trial, android, number):
-    made = trial(attention(net_class, causal(number)))
+@pytest.mark.parametrize("number", [np.finfo(np.float32).min, -1e9, -1e4])
+def test_products_are_quantized_and_an_unknown_masked_softmax_is_not(
+    net_class, trial, android, number
+):
+    """A row that is masked entirely needs the scores below the mask: it cannot saturate."""
+    mask = causal(number)
+    mask[0] = number
+    made = trial(attention(net_class, mask))
     done = quantize_with_findings(made.model, made.statistics, android)
-    quantized = {n.name for n in done.model.graph if n.op_type in ("MatMul", "Softmax", "Add")}
-    assert {"n_scores", "n_weights", "n_y", "n_masked"} == quantized
-    sources = {
-        n.name: n.inputs[0].producer().op_type
-        for n in done.model.graph
-        if n.name in quantized and n.inputs[0].producer() is not None
-    }
-    assert sources["n_weights"] == "Add"  # no pair between the mask and the softmax
-    assert sources["n_scores"] == sources["n_y"] == "DequantizeLinear"
+    sources = {n.name: n.inputs[0].producer() for n in done.model.graph if n.inputs}
+    assert sources["n_weights"].op_type == "Add"  # no pair between the mask and the softmax
+    assert sources["n_scores"].op_type == sources["n_y"].op_type == "DequantizeLinear"
     assert {f.node for f in done.findings} >= {"n_weights"}
 
 
