@@ -79,11 +79,13 @@ def _dequantized(tensor: Tensor) -> Tensor:
     if parameters is None or tensor.data is None:
         return tensor
     scale, zero = parameters.scale, parameters.zero_point
-    if not parameters.is_per_tensor:
+    if parameters.is_per_tensor:
+        scale, zero = scale.reshape(()), zero.reshape(())  # a scalar stays one
+    else:
         along = [-1 if axis == parameters.axis else 1 for axis in range(tensor.data.ndim)]
         scale, zero = scale.reshape(along), zero.reshape(along)
     real = (tensor.data.astype(np.int32) - zero).astype(np.float32) * scale
-    return Tensor(tensor.shape, _FLOAT32, None, real.astype(np.float32))
+    return Tensor(tensor.shape, _FLOAT32, None, np.asarray(real, np.float32))
 
 
 def is_table(region: Sequence[Operator]) -> bool:

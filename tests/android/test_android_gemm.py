@@ -153,3 +153,28 @@ def test_local_response_normalization(execute: Any, kit: Any, rng: Any, size: in
     layer = kit.node("LRN", ["x"], ["y"], size=size, alpha=0.3, beta=0.7, bias=2.0)
     run = execute(kit.model([layer], {"x": x}, {"y": np.float32}), {"x": x})
     assert run.error <= kit.float_tolerance
+
+
+@pytest.mark.parametrize("precision", ["fp32", "w8a8"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((1, 3, 2, 2, 2, 3), (1, 3, 2, 2, 3, 4)),
+        ((1, 3, 2, 1, 2, 3), (2, 1, 1, 2, 3, 4)),
+        ((3, 2, 1, 2, 3), (2, 2, 3, 2, 2, 3, 4)),
+        ((2, 3), (2, 1, 2, 2, 2, 2, 3, 4)),
+    ],
+)
+def test_products_of_more_axes_than_the_kernel_takes(
+    execute: Any, kit: Any, rng: Any, left: Any, right: Any, precision: str
+) -> None:
+    feeds = {
+        "x": rng.standard_normal(left, np.float32),
+        "y": rng.standard_normal(right, np.float32),
+    }
+    source = kit.model([kit.node("MatMul", ["x", "y"], ["z"])], feeds, {"z": np.float32})
+    if precision == "fp32":
+        assert execute(source, feeds).error <= kit.float_tolerance
+        return
+    run = execute(kit.calibrated(source, [feeds], precision), feeds, precision)
+    assert run.lsb <= kit.int8_tolerance

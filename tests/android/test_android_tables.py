@@ -138,3 +138,12 @@ def test_slopes_per_channel_get_their_own_scales() -> None:
     constant = graph.operators[1].inputs[1]
     assert constant.quantization is None and constant.data is not None
     np.testing.assert_array_equal(constant.data, np.array([[[1.5, -1.0]]], np.float32))
+
+
+def test_a_slope_that_is_a_scalar_stays_one() -> None:
+    slope = Tensor((), INT8, Quantization.per_tensor(0.5, 1), np.array(3, np.int8))
+    graph = Graph([Operator("PRELU", (_int8(2, 2), slope), (_int8(2, 2),))])
+    use_tables(graph)
+    constant = graph.operators[1].inputs[1]
+    assert constant.data is not None and constant.data.shape == constant.shape == ()
+    assert constant.data == np.float32(1.0)

@@ -10,18 +10,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from edgewise.targets.android.call import NO_ACTIVATION, Call
 from edgewise.targets.android.layout import Value, identity
-from edgewise.targets.android.model import Array
+from edgewise.targets.android.model import Array, Tensor
 from edgewise.targets.android.ops.hybrid import HybridWeights, hybrid_tensors, hybrid_weights
 from edgewise.targets.android.ops.integer_product import lower_integer_product
 from edgewise.targets.android.ops.weights import int8_obstacle, weight_tensors
 
 _PER_CHANNEL_VERSION = 12
+#: what the kernel of BATCH_MATMUL takes
+_MOST_AXES = 5
 
 
 def gemm_int8_obstacle(call: Call) -> str | None:
@@ -211,6 +214,7 @@ def _batch_matmul(call: Call, a: Value, b: Value) -> Value:
     """Case 2: the last two axes of an operand may be swapped in memory at no cost.
 
     XNNPACK computes nonsense when both sides are one tensor (LiteRT 2.3): the right one is copied.
+    More axes than the kernel takes become one.
     """
     builder = call.builder
     rank = max(a.rank, b.rank)
@@ -219,14 +223,31 @@ def _batch_matmul(call: Call, a: Value, b: Value) -> Value:
     if a.tensor is b.tensor:
         b = Value(builder.copy(b.tensor, b.tensor.shape), b.perm)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    return call.write(
+    shape = (*batch, a.shape[-2], b.shape[-1])
+    if rank <= _MOST_AXES:
+        return call.write(
+            "BATCH_MATMUL", [a, b], identity(rank), shape=shape, adjX=swapped_a, adjY=swapped_b
+        )
+    product = call.write(
         "BATCH_MATMUL",
-        [a, b],
-        identity(rank),
-        shape=(*batch, a.shape[-2], b.shape[-1]),
+        [_one_batch_axis(call, a, batch), _one_batch_axis(call, b, batch)],
+        identity(3),
+        shape=(math.prod(batch), *shape[-2:]),
         adjX=swapped_a,
         adjY=swapped_b,
     )
+    return Value(builder.reshape(product.tensor, shape), identity(rank))
+
+
+def _one_batch_axis(call: Call, value: Value, batch: tuple[int, ...]) -> Tensor:
+    """A single matrix, or as many as the batch has, along one axis in front."""
+    builder, matrix = call.builder, value.tensor.shape[-2:]
+    count = math.prod(value.shape[:-2])
+    if count not in (1, math.prod(batch)):
+        dims = (*batch, *matrix)
+        value = builder.like("BROADCAST_TO", [value, builder.ints(dims)], value, shape=dims)
+        count = math.prod(batch)
+    return builder.reshape(value.tensor, (count, *matrix))
 
 
 def _matrix(call: Call, value: Value) -> tuple[Value, bool]:
