@@ -87,7 +87,7 @@ NETWORKS: dict[str, Network] = {
     "mobilenet_v3": Network(convolutional.MobileNetV3, picture(64), slow=True),
     "mobilevit": Network(of_transformers.mobilevit, picture(64), slow=True),
     "resnet_18": Network(of_transformers.resnet_18, picture(64), slow=True),
-    "resnet_50": Network(of_transformers.resnet_50, picture(64), slow=True),
+    "resnet_50": Network(of_transformers.resnet_50, picture(96), slow=True),
     "shufflenet_v2": Network(convolutional.ShuffleNetV2, picture(64), slow=True),
     "squeezenet": Network(convolutional.SqueezeNet, picture(64)),
     "ssd_head": Network(convolutional.Ssd, picture(64)),
