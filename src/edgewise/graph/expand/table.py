@@ -28,6 +28,7 @@ from edgewise.graph.expand import (
     loss,
     ngrams,
     normalization,
+    optional,
     pooling,
     quantized,
     recurrent,
@@ -67,6 +68,9 @@ EXPANSIONS: dict[str, Expand] = {
     "STFT": fourier.expand_stft,
     # matrices
     "Det": determinant.expand_det,
+    # optionals
+    "OptionalGetElement": optional.expand_get_element,
+    "OptionalHasElement": optional.expand_has_element,
     # selection
     "CenterCropPad": crop_pad.expand_center_crop_pad,
     "Compress": selection.expand_compress,
