@@ -22,6 +22,7 @@ from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.options import DYNAMIC, AndroidOptions
 from edgewise.targets.android.pixels import Folded, fold_preprocessing, remaining_preprocessing
+from edgewise.targets.android.shared_memory import keep_apart
 from edgewise.targets.android.tables import use_tables
 
 #: raises when a model does not fit what is asked for
@@ -60,11 +61,15 @@ def assemble(
     model = load(source)
     if admit is not None:
         admit(model)
-    assembly = _Assembly(options, preprocessing, check)
-    owned = model is not source
-    if options.batch != DYNAMIC:
-        check_batch(model, options.batch)
-        return assembly.at(model, options.batch, owned)
+    assembled = _assembled(_Assembly(options, preprocessing, check), model, model is not source)
+    keep_apart(assembled.lowered.graph)
+    return assembled
+
+
+def _assembled(assembly: _Assembly, model: ir.Model, owned: bool) -> Assembled:
+    if assembly.options.batch != DYNAMIC:
+        check_batch(model, assembly.options.batch)
+        return assembly.at(model, assembly.options.batch, owned)
     name = batch_name(model)
     first, second = (
         assembly.at(model, batch, owned and batch == PROBED_BATCHES[-1]) for batch in PROBED_BATCHES

@@ -18,6 +18,7 @@ bias of the wrong scale, weights quantized along the wrong axis), so every rule 
      goes round in a loop keeps its form, and a body hands on an input only at its own position
  11. integer weights beside float activations are int8 or int4 constants of FULLY_CONNECTED, by rule
      5 or with float16 scales of the blocks' shape, and the bias is float32
+ 12. no kernel that works in place overwrites what others still read (see `shared_memory`)
 A broken rule is a defect of the lowering, never of the model.
 """
 
@@ -42,6 +43,7 @@ from edgewise.targets.android.model import (
 )
 from edgewise.targets.android.narrow_bias import NARROW_VERSIONS, OPTION, sums_fit
 from edgewise.targets.android.ops.weights import BIAS_DTYPES, REQUANTIZATION_LIMIT
+from edgewise.targets.android.shared_memory import overwriting
 
 #: kind -> (position of input, weights and bias, axis of the weights' output channels)
 WEIGHTED: dict[str, tuple[int, int, int, int]] = {
@@ -82,6 +84,8 @@ def problems(graph: Graph) -> Iterator[tuple[Operator | None, str]]:
         yield from ((operator, text) for text in _body_problems(operator))
         for body in operator.bodies.values():
             yield from problems(body)
+    for position, tensor in overwriting(graph):
+        yield graph.operators[position], f"it overwrites '{tensor.name}', which others read"
     for tensor in graph.outputs:
         if tensor not in known:
             yield None, f"output '{tensor.name}' is never written"
