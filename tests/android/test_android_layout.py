@@ -106,3 +106,40 @@ def test_a_channel_shuffle_costs_one_transpose(
     qdq = quantize(source, {"x": x})
     assert kit.kinds(qdq) == expected
     assert execute(qdq, {"x": x}, "w8a8").lsb <= kit.int8_tolerance
+
+
+def test_a_sum_takes_the_order_of_its_other_operand(execute: Any, kit: Any, rng: Any) -> None:
+    """The transposed operand is brought to ONNX order once, rather than everything after it."""
+    x = rng.normal(0, 1, (2, 3, 4)).astype(np.float32)
+    layers, total = [kit.node("Transpose", ["x"], ["t"], perm=[2, 1, 0])], "t"
+    for index in range(3):
+        product, new = f"p{index}", "y" if index == 2 else f"s{index}"
+        layers.append(kit.node("MatMul", [total, "w"], [product]))
+        layers.append(kit.node("Add", [total, product], [new]))
+        total = new
+    constants = {"w": rng.normal(0, 1, (2, 2)).astype(np.float32)}
+    source = kit.model(layers, {"x": x}, {"y": np.float32}, constants)
+    assert execute(source, {"x": x}).error < kit.float_tolerance
+    assert kit.kinds(source).count("TRANSPOSE") <= 2
+
+
+def test_an_image_stays_one_beside_an_operand_in_onnx_order(
+    execute: Any, kit: Any, rng: Any
+) -> None:
+    feeds = {
+        "x": rng.normal(0, 1, (1, 3, 6, 6)).astype(np.float32),
+        "m": rng.normal(0, 1, (1, 36, 3)).astype(np.float32),
+    }
+    layers = [
+        kit.node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        kit.node("Reshape", ["m", "shape"], ["r"]),
+        kit.node("Add", ["r", "c"], ["s"]),
+        kit.node("Conv", ["s", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    constants = {
+        "w": rng.normal(0, 1, (3, 3, 3, 3)).astype(np.float32),
+        "shape": np.array([1, 3, 6, 6]),
+    }
+    source = kit.model(layers, feeds, {"y": np.float32}, constants)
+    assert execute(source, feeds).error < kit.float_tolerance * 10
+    assert kit.kinds(source).count("TRANSPOSE") == 1

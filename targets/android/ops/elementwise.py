@@ -1,7 +1,7 @@
 """Operators of two or more elements at the same place, with broadcasting.
 
-Operands are brought to one rank and one memory order: that of the first operand of full rank that
-is not in ONNX order, so that an NHWC image meets NHWC constants and nothing is transposed.
+Operands are brought to one rank and one memory order: NHWC where one of full rank has it, so that
+an image meets NHWC constants and nothing is transposed; else ONNX order where one has it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def operands(call: Call, indices: Sequence[int]) -> tuple[list[Value], Perm]:
     computed = {index: call.numbers(index) for index in indices if call.constant(index) is None}
     rank = max(len(call.shape(index)) for index in indices)
     full = [value.perm for value in computed.values() if value.rank == rank]
-    perm = next((p for p in full if p != identity(rank)), identity(rank))
+    perm = _common_order(full, rank)
     values = []
     for index in indices:
         if index in computed:
@@ -60,6 +60,15 @@ def operands(call: Call, indices: Sequence[int]) -> tuple[list[Value], Perm]:
         else:
             values.append(call.constant_operand(index, perm, rank))
     return values, perm
+
+
+def _common_order(orders: Sequence[Perm], rank: int) -> Perm:
+    """Images stay NHWC, because the next convolution wants them so. Any other order is one that
+    nobody asked for: ONNX order is better where an operand has it."""
+    image = (0, *range(2, rank), 1) if rank > 2 else identity(rank)
+    if image in orders:
+        return image
+    return identity(rank) if identity(rank) in orders or not orders else orders[0]
 
 
 def lower_binary(call: Call) -> None:
