@@ -1,4 +1,5 @@
-"""Softmaxes over scores that a moderate mask, such as -10000, was added to.
+"""Softmaxes over scores that a moderate mask, such as -10000, was added to, where `saturated_masks`
+does not know the mask.
 
 The range of their input tells: with steps of more than 1, neighbouring integers differ by a factor
 of e in the result. The softmax then stays in float, with the operator that applies the mask.
