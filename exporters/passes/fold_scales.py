@@ -16,6 +16,8 @@ and the same holds for a convolution. Let Mul(v, c), or Div(v, 1 / c), be the on
 5. `c` is a vector over the last axis of a layer, or over the channels of a convolution, as in the
    LayerScale of Touvron et al. 2021 (arXiv:2103.17239): each column or channel takes its own
    factor. Nothing may lie between.
+
+Weights with several readers, such as an embedding that is also the last layer, are not doubled.
 """
 
 from __future__ import annotations
@@ -174,6 +176,8 @@ def _linear(value: ir.Value) -> _Layer | None:
                 return _Layer(layer.node, node)
         return None
     if not is_op(node, "Conv", "Gemm", "MatMul") or constant(node.inputs[1]) is None:
+        return None
+    if node.inputs[1] is None or len(node.inputs[1].uses()) > 1:
         return None
     if constant(node.inputs[0]) is not None or _weights(node).ndim < 2:
         return None

@@ -18,6 +18,7 @@ NAME = "fold-scales"
 RANDOM = np.random.default_rng(3)
 CONSTANTS = {
     "w": RANDOM.normal(0, 1, (6, 12)).astype(np.float32),
+    "v": RANDOM.normal(0, 1, (6, 12)).astype(np.float32),
     "turned": RANDOM.normal(0, 1, (12, 6)).astype(np.float32),
     "b": RANDOM.normal(0, 1, 12).astype(np.float32),
     "kernel": RANDOM.normal(0, 1, (4, 5, 3)).astype(np.float32),
@@ -65,16 +66,15 @@ def test_layers_take_the_factor(parse, rewrite, body, outputs):
     assert not {"Mul", "Div"} & set(result.ops)
 
 
-def projections(*names: str) -> str:
-    return "".join(f"{name} = MatMul (x, w)\n " for name in names)
+PROJECTIONS = "q = MatMul (x, w)\n k = MatMul (x, v)\n "
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        projections("q", "k") + "m = Mul (q, eight)\n t = Transpose <perm = [0, 2, 1]> (k)\n"
+        PROJECTIONS + "m = Mul (q, eight)\n t = Transpose <perm = [0, 2, 1]> (k)\n"
         "y = MatMul (m, t)",
-        projections("q", "k") + "t = Transpose <perm = [0, 2, 1]> (k)\n s = MatMul (q, t)\n"
+        PROJECTIONS + "t = Transpose <perm = [0, 2, 1]> (k)\n s = MatMul (q, t)\n"
         "y = Div (s, eight)",
     ],
     ids=["query", "scores"],
@@ -118,8 +118,9 @@ def test_a_layer_that_is_split_becomes_one_for_each_part(parse, rewrite, gemm):
         "p = MatMul (x, w)\n y = Mul (p, zero)",
         "p = MatMul (x, w)\n r = Reshape (p, again)\n y = Mul (r, gains)",
         "p = MatMul (x, w)\n y = Div (eight, p)",
+        "p = MatMul (x, w)\n m = Mul (p, eight)\n q = MatMul (x, w)\n y = Add (m, q)",
     ],
-    ids=["read twice", "relu", "zero", "columns moved", "divided by"],
+    ids=["read twice", "relu", "zero", "columns moved", "divided by", "shared weights"],
 )
 def test_left_alone(parse, rewrite, body):
     constants = CONSTANTS | {"zero": np.float32(0), "again": np.array([2, 5, 12])}
