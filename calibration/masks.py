@@ -2,7 +2,8 @@
 
 A mask adds minus infinity, or a number as good as that, to scores, so that a softmax gives zero.
 Such a tensor has no quantization range: eight bits that reach that far resolve nothing else. It is
-not observed, and the operators that touch it stay in float, unless `saturated_masks` knows the mask.
+not observed, and the operators that touch it stay in float, unless `saturated_masks` knows the
+mask.
 """
 
 from __future__ import annotations

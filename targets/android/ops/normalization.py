@@ -20,7 +20,6 @@ from edgewise.targets.android.layout import NHWC, Value
 from edgewise.targets.android.model import Array
 from edgewise.targets.android.ops.activation import binary, chain
 
-
 #: operands that change nothing
 _NEUTRAL = {"MUL": 1.0, "ADD": 0.0}
 
