@@ -160,6 +160,9 @@ class Graph:
         """Append an operator of the lowest version that knows its dtypes, or of `version` where a
         feature asks for a higher one."""
         operator = Operator(kind, tuple(inputs), tuple(outputs), options, 1, origin)
+        if kind in ("ADD", "SUB") and operator.stored_dtype == INT16:
+            # by default, powers of two get a kernel of an LSTM's cell, which wants certain ratios
+            operator.options = {**options, "potScaleInt16": False}
         operator.version = max(version_for(kind, operator.stored_dtype), version or 1)
         self.operators.append(operator)
         return operator

@@ -203,6 +203,12 @@ def _activation_parameters(node: ir.Node) -> Quantization:
             "a 16-bit activation has a zero point",
             "Quantize 16-bit activations symmetrically (scheme w8a16).",
         )
+    if quantization.scale < np.finfo(np.float32).tiny:
+        raise _refuse(
+            node,
+            f"an activation has the scale {quantization.scale}, less than a normal float32",
+            "Quantize again with data for which the tensor is not always (almost) 0.",
+        )
     return Quantization.per_tensor(float(quantization.scale), zero_point, dtype)
 
 

@@ -18,7 +18,10 @@ bias of the wrong scale, weights quantized along the wrong axis), so every rule 
      goes round in a loop keeps its form, and a body hands on an input only at its own position
  11. integer weights beside float activations are int8 or int4 constants of FULLY_CONNECTED, by rule
      5 or with float16 scales of the blocks' shape, and the bias is float32
- 12. no kernel that works in place overwrites what others still read (see `shared_memory`)
+ 12. scales are normal float32 numbers; those of ADD and SUB stay inside what does not abort the
+     process: below 2**100, and those of inputs below 256 times that of the output
+ 13. comparisons read no 8-bit integers, whose kernels want scales
+ 14. no kernel that works in place overwrites what others still read (see `shared_memory`)
 A broken rule is a defect of the lowering, never of the model.
 """
 
@@ -42,6 +45,7 @@ from edgewise.targets.android.model import (
     Tensor,
 )
 from edgewise.targets.android.narrow_bias import NARROW_VERSIONS, OPTION, sums_fit
+from edgewise.targets.android.ops.elementwise import ADD_LIMITS, LARGEST_SCALE
 from edgewise.targets.android.ops.weights import BIAS_DTYPES, REQUANTIZATION_LIMIT
 from edgewise.targets.android.shared_memory import overwriting
 
@@ -52,6 +56,9 @@ WEIGHTED: dict[str, tuple[int, int, int, int]] = {
     "FULLY_CONNECTED": (0, 1, 2, 0),
     "TRANSPOSE_CONV": (2, 1, 3, 0),
 }
+_COMPARISONS = frozenset({
+    "EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL",
+})  # fmt: skip
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (0, 0)}
 
 
@@ -142,12 +149,14 @@ def _tensor_problems(tensor: Tensor) -> Iterator[str]:
         yield f"activation '{tensor.name}' has one scale per channel"
     elif not limits[0] <= quantization.zero_point[0] <= limits[1]:
         yield f"zero point {quantization.zero_point[0]} of '{tensor.name}' is out of range"
-    elif not (np.isfinite(quantization.scale[0]) and quantization.scale[0] > 0):
-        yield f"scale {quantization.scale[0]} of '{tensor.name}' is not positive"
+    elif not np.finfo(np.float32).tiny <= quantization.scale[0] < np.inf:
+        yield f"scale {quantization.scale[0]} of '{tensor.name}' is not positive and normal"
 
 
 def _quantization_problems(operator: Operator) -> Iterator[str]:
     stored = operator.stored_dtype
+    if operator.kind in _COMPARISONS and operator.inputs[0].dtype in (np.int8, np.uint8):
+        yield "it compares 8-bit integers"
     if stored is None:
         yield from _hybrid_problems(operator)
         return
@@ -155,6 +164,8 @@ def _quantization_problems(operator: Operator) -> Iterator[str]:
         yield "there is no kernel for int16"
     if operator.kind in SAME_SCALE_KINDS:
         yield from _same_scale_problems(operator)
+    if operator.kind in ("ADD", "SUB"):
+        yield from _sum_problems(operator)
     prescribed = fixed_output(operator.kind, stored)
     if prescribed is not None:
         scale, zero_point = prescribed
@@ -173,6 +184,14 @@ def _same_scale_problems(operator: Operator) -> Iterator[str]:
     for tensor in operator.inputs:
         if tensor.quantization is not None and not tensor.quantization.same_as(out):
             yield f"'{tensor.name}' and the output differ in scale or zero point"
+
+
+def _sum_problems(operator: Operator) -> Iterator[str]:
+    """Rule 12."""
+    tensors = (*operator.inputs, *operator.outputs)
+    scales = [float(t.quantization.scale[0]) for t in tensors if t.quantization is not None]
+    if max(scales) >= LARGEST_SCALE or max(scales) / scales[-1] >= ADD_LIMITS[1]:
+        yield f"the kernel cannot compute with its scales {scales}"
 
 
 def _weight_problems(

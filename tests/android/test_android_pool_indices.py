@@ -44,10 +44,13 @@ def test_indices_of_plain_integers(execute: Any, kit: Any, rng: Any, dtype: type
     assert execute(_model(kit, x, kernel_shape=[3, 3], pads=[1, 1, 0, 0]), {"x": x}).error == 0
 
 
-def test_indices_of_a_quantized_pool(execute: Any, kit: Any, rng: Any) -> None:
+@pytest.mark.parametrize("scale", [None, 1.0, 1e-6])
+def test_indices_of_a_quantized_pool(execute: Any, kit: Any, rng: Any, scale: float | None) -> None:
     """The pool stays in integers, whose order is that of the numbers they stand for."""
     x = rng.standard_normal((1, 2, 6, 6), np.float32)
     parameters = kit.measured(x)
+    if scale is not None:
+        x, parameters = x * np.float32(scale / parameters[0]), (scale, parameters[1])
     pool = kit.node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2], strides=[2, 2])
     source = kit.int8_model(pool, {"x": x}, parameters, input_parameters={"x": parameters})
     source.graph.outputs.append(source.graph.node("n_y_f").outputs[1])

@@ -98,6 +98,10 @@ def _break_scale(graph: Graph) -> None:
     graph.inputs[0].quantization = Quantization.per_tensor(0.0, 0)
 
 
+def _make_scale_subnormal(graph: Graph) -> None:
+    graph.inputs[0].quantization = Quantization.per_tensor(1e-39, 0)
+
+
 def _make_activation_per_channel(graph: Graph) -> None:
     graph.inputs[0].quantization = Quantization.symmetric(np.array([0.1, 0.2]), 3)
 
@@ -135,6 +139,7 @@ def _forget_output(graph: Graph) -> None:
         (_break_ratio, "256 or more"),
         (_break_zero_point, "zero point 200"),
         (_break_scale, "not positive"),
+        (_make_scale_subnormal, "positive and normal"),
         (_make_activation_per_channel, "one scale per channel"),
         (_break_shape, "has the shape"),
         (_break_constant, "not of its tensor's shape"),
@@ -166,6 +171,30 @@ def test_int16_has_zero_point_0_an_int64_bias_and_fewer_kernels() -> None:
         verify(graph)
     with pytest.raises(InternalError, match="there is no kernel for int16"):
         verify(_single("GELU", Quantization.per_tensor(0.1, 0, INT16)))
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB"])
+@pytest.mark.parametrize("scales", [(1.0, 1e36), (0.1, 1e-6)])
+def test_sums_whose_scales_would_abort_the_process(kind: str, scales: tuple[float, float]) -> None:
+    for (source, result), is_sound in (((0.1, 0.1), True), (scales, False)):
+        builder = Builder()
+        x = Tensor((4,), INT8, Quantization.per_tensor(source, 0), name="x")
+        out = builder.add(kind, [x, x], (4,), INT8, Quantization.per_tensor(result, 0))
+        builder.graph.inputs, builder.graph.outputs = [x], [out]
+        if is_sound:
+            verify(builder.graph)
+            continue
+        with pytest.raises(InternalError, match="cannot compute with its scales"):
+            verify(builder.graph)
+
+
+def test_comparisons_of_8_bits_would_abort_the_process() -> None:
+    builder = Builder()
+    x = Tensor((4,), INT8, name="x")
+    out = builder.add("GREATER", [x, x], (4,), np.dtype(np.bool_))
+    builder.graph.inputs, builder.graph.outputs = [x], [out]
+    with pytest.raises(InternalError, match="compares 8-bit integers"):
+        verify(builder.graph)
 
 
 @pytest.mark.parametrize("kind", ["SOFTMAX", "LOGISTIC", "TANH"])

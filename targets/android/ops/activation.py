@@ -23,6 +23,11 @@ from edgewise.targets.android.model import Quantization, Tensor
 from edgewise.targets.android.ops.dtypes import compute, scalar
 from edgewise.targets.android.ops.elementwise import ADD_LIMITS, MUL_LIMITS, inside
 
+#: a sum rounded to steps twice as coarse as the output's is one step off in the output
+_COARSEST_SUM = 2.0
+#: what the int8 kernel of HARD_SWISH takes as the ratio of scales
+_HARD_SWISH_LIMIT = 128.0
+
 #: ONNX operator -> TFLite operator of the same meaning
 UNARY_KINDS = {
     "Ceil": "CEIL",
@@ -45,6 +50,15 @@ UNARY_KINDS = {
 
 def no_obstacle(call: Call) -> str | None:
     """For operators whose int8 kernel takes any parameters."""
+    return None
+
+
+def hard_swish_obstacle(call: Call) -> str | None:
+    source, wanted = call.operand(0).quantization, call.wanted()
+    if source is None or wanted is None:
+        return "its input or output is not quantized"
+    if float(source.scale[0]) / float(wanted.scale[0]) >= _HARD_SWISH_LIMIT:
+        return "the scale of its input over the scale of its output is 128 or more"
     return None
 
 
@@ -119,8 +133,11 @@ def hard_sigmoid_obstacle(call: Call) -> str | None:
     ratios = (source.scale[0] / middle.scale[0], shift.scale[0] / middle.scale[0])
     if not all(inside(float(ratio), ADD_LIMITS) for ratio in ratios):
         return "its input scale is out of range"
-    if not inside(float(middle.scale[0] * factor.scale[0] / wanted.scale[0]), MUL_LIMITS):
+    ratio = float(middle.scale[0] * factor.scale[0] / wanted.scale[0])
+    if not inside(ratio, MUL_LIMITS):
         return "its output scale is out of range"
+    if ratio >= _COARSEST_SUM:
+        return "its output has finer steps than its sum"
     return None
 
 

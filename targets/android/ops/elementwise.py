@@ -40,6 +40,10 @@ ADD_LIMITS = (2.0**-10, 2.0**8)
 MUL_LIMITS = (2.0**-16, 2.0**8)
 
 
+#: the kernels of ADD and SUB multiply scales by 2**20 in float32, and abort at infinity
+LARGEST_SCALE = 2.0**100
+
+
 def inside(ratio: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= ratio < limits[1]
 
@@ -92,6 +96,8 @@ def additive_obstacle(call: Call) -> str | None:
     if wanted is None:
         return "its output is not quantized"
     out = float(wanted.scale[0])
+    if max(out, *scales) >= LARGEST_SCALE:
+        return "a scale is beyond what the kernel computes with, as that of a mask without end"
     if not all(scale / out < ADD_LIMITS[1] for scale in scales):
         return "the scale of an input over the scale of the output is 256 or more"
     return None

@@ -55,15 +55,16 @@ def lower_max_pool_with_indices(call: Call) -> None:
         shape[axis + 1] = after[axis]
     elements = winners.elements
     if elements.dtype != x.dtype:
-        elements = builder.add("CAST", [elements], elements.shape, x.dtype)
+        elements = builder.add("CAST", [elements], elements.shape, x.dtype, x.quantization)
     call.finish(Value(builder.reshape(elements, shape), x.perm))
     offsets = Value(builder.reshape(_offsets(winners), shape), x.perm)
     call.finish(_with_images(call, offsets), 1)
 
 
 def _comparable(builder: Builder, x: Tensor) -> Tensor:
-    """GREATER aborts on small integers without quantization (LiteRT 2.3)."""
-    if x.dtype.itemsize > 1 or x.quantization is not None:
+    """GREATER of 8 bits rounds both sides to their scale times 256, equal ones too where that is
+    small, and aborts at a scale of 0 or 1 (LiteRT 2.3)."""
+    if x.dtype.itemsize > 1:
         return x
     return builder.add("CAST", [x], x.shape, INT32)
 

@@ -113,7 +113,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Floor": Lowering(activation.lower_unary),
     "Gelu": Lowering(activation.lower_unary, _ANY),
     "HardSigmoid": Lowering(activation.lower_hard_sigmoid, activation.hard_sigmoid_obstacle),
-    "HardSwish": Lowering(activation.lower_unary, _ANY),
+    "HardSwish": Lowering(activation.lower_unary, activation.hard_swish_obstacle),
     "LeakyRelu": Lowering(activation.lower_unary, _ANY),
     "Log": Lowering(activation.lower_unary, _ANY),
     "Mish": Lowering(activation.lower_mish),
