@@ -280,10 +280,10 @@ def _stand_in(context: Context, node: ir.Node) -> None:
         except ModelError:
             shape = ()
         dtype = (output.dtype or ir.DataType.FLOAT).numpy()
-        tensor = Tensor(shape, dtype, context.plan.parameters.get(target))
+        quantization = context.plan.realised.get(target)
+        tensor = Tensor(shape, dtype, quantization or context.plan.parameters.get(target))
         value = Value(tensor, identity(len(shape)))
         context.values[target] = value
-        quantization = context.plan.realised.get(target)
         if quantization is not None:
             for reader in consumers(target):
                 context.values[reader.outputs[0]] = value

@@ -188,13 +188,24 @@ def test_integers_count_with_their_own_width() -> None:
             check_size(source, TARGET.scheme("w8a8"), TARGET.precisions)
 
 
+DILATED: dict[str, Any] = {"dilations": [2, 2], "auto_pad": "SAME_UPPER"}
+
+
 def test_what_follows_a_refused_node_of_unknown_shape_does_not_hide_it() -> None:
-    pooled = _node(
-        "MaxPool", ["x"], "p", kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_UPPER"
-    )
+    pooled = _node("MaxPool", ["x"], "p", kernel_shape=[2, 2], **DILATED)
     rows = _node("Reshape", ["p", "rows"], "r")
     weights = {"w": np.ones((1, 4, 8), np.float32), "r_w": np.ones((1, 4, 4), np.float32)}
     layer = _node("RNN", ["r", "w", "r_w"], "y", hidden_size=4)
     model = _model([pooled, rows, layer], weights | {"rows": np.array([3, -1, 8])})
     with pytest.raises(UnsupportedOperator, match="auto_pad SAME with dilations"):
         TARGET.emit(model, "nowhere")
+
+
+def test_a_refused_node_of_a_quantized_model_is_the_only_one_that_is_told(kit: Any) -> None:
+    x = np.ones((1, 1, 4, 4), np.float32)
+    layer = kit.node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[1, 1], **DILATED)
+    source = kit.int8_model(layer, {"x": x}, (0.1, 0), input_parameters={"x": (0.1, 0)})
+    found = [finding for finding in TARGET.check(source) if finding.severity == "error"]
+    assert len(found) == 1 and "auto_pad SAME with dilations" in found[0].message
+    with pytest.raises(UnsupportedOperator, match="auto_pad SAME with dilations"):
+        TARGET.emit(source, "nowhere", "w8a8")
