@@ -16,7 +16,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["Builder", "Function", "Program", "Var", "ct", "pass_pipeline", "quiet", "types"]
+__all__ = [
+    "Builder",
+    "Function",
+    "Program",
+    "ScopeInfo",
+    "ScopeSource",
+    "Var",
+    "ct",
+    "pass_pipeline",
+    "quiet",
+    "types",
+]
 
 
 @contextmanager
@@ -37,6 +48,7 @@ with quiet():
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder, Function, Program, Var, types
     from coremltools.converters.mil.mil.passes import pass_pipeline
+    from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
 
 
 def _plain(items: Iterable[T], *, desc: str = "", unit: str = "") -> Iterable[T]:

@@ -13,6 +13,7 @@ from edgewise.errors import UnsupportedOperator
 from edgewise.graph import attribute, node_label
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
+from edgewise.targets.apple.deployment import System
 from edgewise.targets.apple.weights import QuantizedConstant
 
 Array = npt.NDArray[Any]
@@ -23,7 +24,7 @@ TARGET_NAME = "Core ML"
 _INT32 = np.iinfo(np.int32)
 
 
-class Lowering(Protocol):
+class Lower(Protocol):
     """Adds the operations of one node to the program under construction.
 
     Gives one operand per output of the node (a single one need not be wrapped). Raises
@@ -47,8 +48,12 @@ def as_float32(array: Array) -> Array:
 class Call:
     """One node on its way into the program. Inputs are numbered as in the ONNX specification."""
 
-    def __init__(self, node: ir.Node, operands: Mapping[ir.Value, Operand], name: str) -> None:
+    def __init__(
+        self, node: ir.Node, operands: Mapping[ir.Value, Operand], name: str, system: System
+    ) -> None:
         self.node = node
+        #: the oldest system that must run the package: its operations are those at hand
+        self.system = system
         #: identifier for the operation that computes the first output
         self.name = name
         self._operands = operands

@@ -18,15 +18,14 @@ import onnx_ir as ir
 from edgewise.errors import EdgewiseError, InternalError, ModelError
 from edgewise.graph import attribute, node_label, static_shape
 from edgewise.targets.apple._coremltools import Builder as mb
-from edgewise.targets.apple._coremltools import Function, Program, Var, ct, quiet, types
+from edgewise.targets.apple._coremltools import Function, Program, Var, quiet, types
 from edgewise.targets.apple.call import Call, Operand, emit, refusal
+from edgewise.targets.apple.deployment import System, core_ml_target
+from edgewise.targets.apple.legalize import LegalModel
 from edgewise.targets.apple.names import NameTable
+from edgewise.targets.apple.origins import origin
 from edgewise.targets.apple.table import LOWERINGS
 from edgewise.targets.apple.weights import QuantizedConstant
-
-#: the oldest system that has `quantize` and `dequantize`; float packages use the same operations
-DEPLOYMENT_TARGET = ct.target.iOS17
-DEPLOYMENT_TARGET_NAME = "iOS17"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,42 +44,49 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class LoweredProgram:
-    """A MIL program with the ports in the order of the model's inputs and outputs."""
+    """A MIL program with the ports in the order of the model's inputs and outputs.
+
+    Every operation is in the scope of the node that it was written for (see `origins`).
+    """
 
     program: Program
+    system: System
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
 
-def lower(model: ir.Model) -> LoweredProgram:
+def lower(legal: LegalModel, system: System) -> LoweredProgram:
     """The model as one MIL function in float32; narrowing to fp16 is a pass of its own.
 
     Args:
-        model: prepared (see `edgewise.graph.prepare`) and legalized, with static shapes.
+        legal: with static shapes.
+        system: whose operations are used.
 
     Raises:
         UnsupportedOperator: a node has no expression in Core ML.
         ModelError: an input has a symbolic shape or an element type that Core ML has not.
     """
     with quiet():
-        return _Builder(model).build(None)
+        return _Builder(legal, system).build(None)
 
 
-def refusals(model: ir.Model) -> list[EdgewiseError]:
+def refusals(legal: LegalModel, system: System) -> list[EdgewiseError]:
     """Everything that `lower` would refuse, not only the first: a refused node is replaced by
     values of the right shape, so that the nodes behind it are tried as well."""
     found: list[EdgewiseError] = []
     with quiet():
         try:
-            _Builder(model).build(found)
+            _Builder(legal, system).build(found)
         except ModelError as error:
             found.append(error)
     return found
 
 
 class _Builder:
-    def __init__(self, model: ir.Model) -> None:
-        self._graph = model.graph
+    def __init__(self, legal: LegalModel, system: System) -> None:
+        self._graph = legal.model.graph
+        self._declined = legal.declined
+        self._system = system
         self._names = NameTable()
         self._operands: dict[ir.Value, Operand] = {}
         self._shapes_known = True
@@ -93,7 +99,7 @@ class _Builder:
             for port in inputs
         }
         output_names = [self._names.of(str(value.name)) for value in self._graph.outputs]
-        with Function(placeholders, opset_version=DEPLOYMENT_TARGET) as function:
+        with Function(placeholders, opset_version=core_ml_target(self._system)) as function:
             for port in inputs:
                 self._operands[port.value] = _typed_input(port, function.inputs[port.file_name])
             self._load_initializers()
@@ -103,7 +109,7 @@ class _Builder:
             function.set_outputs([var for _, var in outputs])
         program = Program()
         program.add_function("main", function)
-        return LoweredProgram(program, inputs, tuple(port for port, _ in outputs))
+        return LoweredProgram(program, self._system, inputs, tuple(port for port, _ in outputs))
 
     def _model_inputs(self) -> list[ir.Value]:
         return [v for v in self._graph.inputs if v.name not in self._graph.initializers]
@@ -146,6 +152,8 @@ class _Builder:
 
     def _results(self, node: ir.Node) -> list[Operand]:
         lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if node in self._declined:
+            raise refusal(node, self._declined[node].why, self._declined[node].remedy)
         if lowering is None:
             raise refusal(
                 node,
@@ -153,9 +161,10 @@ class _Builder:
                 " Core ML lowering",
                 "Replace it with operators that have one, or cut the model in front of it.",
             )
-        call = Call(node, self._operands, self._operation_name(node))
+        call = Call(node, self._operands, self._operation_name(node), self._system)
         try:
-            result = lowering(call)
+            with origin(node_label(node)):
+                result = lowering.lower(call)
         except EdgewiseError:
             raise
         except Exception as error:  # coremltools raises ValueError, TypeError, AssertionError, ...

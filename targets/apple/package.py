@@ -22,7 +22,8 @@ from typing import Any
 
 from edgewise.errors import InternalError
 from edgewise.targets.apple._coremltools import ct, quiet
-from edgewise.targets.apple.lower import DEPLOYMENT_TARGET, DEPLOYMENT_TARGET_NAME, LoweredProgram
+from edgewise.targets.apple.deployment import core_ml_target
+from edgewise.targets.apple.lower import LoweredProgram
 from edgewise.targets.apple.passes import pipeline
 from edgewise.targets.base import About
 
@@ -50,7 +51,7 @@ def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, l
                 lowered.program,
                 source="milinternal",
                 convert_to="mlprogram",
-                minimum_deployment_target=DEPLOYMENT_TARGET,
+                minimum_deployment_target=core_ml_target(lowered.system),
                 compute_precision=precision,
                 pass_pipeline=passes,
                 skip_model_load=True,
@@ -115,6 +116,7 @@ class Conversion:
     def __init__(self, lowered: LoweredProgram, compute: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="edgewise-")
         self._compute = compute
+        self._system = lowered.system
         try:
             self._specification, self._passes = convert(lowered, compute, Path(self._folder.name))
         except BaseException:
@@ -139,7 +141,7 @@ class Conversion:
         """What the manifest says of the package beyond its tensors."""
         return {
             "compute_precision": self._compute,
-            "minimum_deployment_target": DEPLOYMENT_TARGET_NAME,
+            "minimum_deployment_target": self._system,
             "passes": self._passes,
             "specification_version": int(self._specification.specificationVersion),
         }

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator, UsageError
+from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model, prepare
-from edgewise.targets.apple.legalize import legalize
+from edgewise.graph import is_quantized_model
+from edgewise.targets.apple.deployment import ACTIVATION_QUANTIZATION, SYSTEMS
+from edgewise.targets.apple.legalize import LegalModel, legalize
 from edgewise.targets.apple.lint import lint
+from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions
 from edgewise.targets.apple.quantized_form import examine
 from edgewise.targets.apple.scheme import SCHEMES
 from edgewise.targets.apple.session import AppleSession, open_session
@@ -21,7 +23,6 @@ from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignatu
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import (
     artifact_of,
-    check_options,
     check_precision,
     refusal,
     scheme_of,
@@ -31,26 +32,20 @@ if TYPE_CHECKING:
     from edgewise.targets.apple.lower import Port
 
 TARGET_NAME = "apple"
-_COMPUTE = ("fp16", "fp32")
 
 
 class AppleTarget:
-    """Implements `edgewise.targets.base.Target`.
-
-    Options: `compute` (`fp16` or `fp32`) is the type of the floating-point parts of a w8a8
-    package. The Neural Engine computes in fp16 only, so that is the default. The target's scheme
-    chooses scales among the fp16 numbers, so both store them exactly.
-    """
+    """Implements `edgewise.targets.base.Target`."""
 
     name = TARGET_NAME
     precisions = tuple(SCHEMES)
-    options = ("compute",)
+    options = KNOWN_OPTIONS
 
     def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
         return scheme_of(TARGET_NAME, SCHEMES, precision)
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
-        _compute(self.scheme(precision), options)
+        AppleOptions.of(options, self.scheme(precision))
 
     def check(self, model: ir.Model) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
@@ -61,9 +56,9 @@ class AppleTarget:
             ready = _legalized(model)
         except ModelError as error:
             return [refusal("apple/refused", error)]
-        refused = [_refusal(error) for error in refusals(ready)]
+        refused = [_refusal(error) for error in refusals(ready, SYSTEMS[-1])]
         try:
-            return refused + _advice(ready)
+            return refused + _advice(ready.model)
         except ModelError:  # scales that are not constant: among the refusals already
             return refused
 
@@ -86,17 +81,16 @@ class AppleTarget:
         """
         options = options or EmitOptions()
         wanted = scheme_of(TARGET_NAME, SCHEMES, precision)
-        compute = _compute(wanted, options.options)
+        chosen = AppleOptions.of(options.options, wanted)
         ready = _legalized(model)
-        check_precision(ready, wanted, self.precisions)
-        # coremltools takes seconds to import: only what writes a package pays for it
+        check_precision(ready.model, wanted, self.precisions)
         from edgewise.targets.apple.lower import lower
         from edgewise.targets.apple.package import Conversion
 
-        lowered = lower(ready)
+        lowered = lower(ready, chosen.deployment_target or ACTIVATION_QUANTIZATION)
         inputs = tuple(_signature(port) for port in lowered.inputs)
         outputs = tuple(_signature(port) for port in lowered.outputs)
-        with Conversion(lowered, compute) as conversion:
+        with Conversion(lowered, chosen.compute) as conversion:
             conversion.sign(options.about)
             manifest = Manifest(
                 name=options.name,
@@ -112,7 +106,7 @@ class AppleTarget:
             )
             file_name = f"{options.name}.mlpackage"
             artifact = publish(out_dir, file_name, manifest, conversion.write)
-        return Artifact(artifact.path, artifact.manifest, tuple(_advice(ready)))
+        return Artifact(artifact.path, artifact.manifest, tuple(_advice(ready.model)))
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
@@ -125,11 +119,12 @@ class AppleTarget:
         return open_session(known.path, known.manifest, device, threads)
 
 
-def _legalized(model: str | Path | ir.Model) -> ir.Model:
+def _legalized(model: str | Path | ir.Model) -> LegalModel:
     """The model as it will be lowered. Never changes `model`."""
-    ready = prepare(model, batch=1)
-    legalize(ready)
-    return ready
+    # coremltools takes seconds to import: only what writes a package pays for it
+    from edgewise.targets.apple.table import is_known
+
+    return legalize(model, is_known)
 
 
 def _advice(model: ir.Model) -> list[Finding]:
@@ -140,24 +135,6 @@ def _advice(model: ir.Model) -> list[Finding]:
 def _refusal(error: EdgewiseError) -> Finding:
     unsupported = isinstance(error, UnsupportedOperator)
     return refusal("apple/unsupported-operator" if unsupported else "apple/refused", error)
-
-
-def _compute(wanted: Scheme, options: Mapping[str, Any]) -> str:
-    check_options(TARGET_NAME, options, AppleTarget.options)
-    natural = "fp32" if wanted.precision == "fp32" else "fp16"
-    compute = options.get("compute", natural)
-    if compute not in _COMPUTE:
-        raise UsageError(
-            f"compute must be one of {', '.join(_COMPUTE)}, not {compute!r}",
-            where=f"[targets.{TARGET_NAME}]",
-        )
-    if not wanted.is_quantized and compute != natural:
-        raise UsageError(
-            f"compute = '{compute}' contradicts precision {wanted.precision}",
-            where=f"[targets.{TARGET_NAME}]",
-            remedy=f"Leave it out, or ask for precision {compute}.",
-        )
-    return str(compute)
 
 
 def _signature(port: Port) -> TensorSignature:

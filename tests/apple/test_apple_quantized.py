@@ -13,8 +13,8 @@ from edgewise.graph import OrtSession, prepare, quantization_of
 from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
 from edgewise.targets.apple._coremltools import ct, quiet
-from edgewise.targets.apple.legalize import legalize
 from edgewise.targets.apple.quantized_form import examine
+from edgewise.targets.apple.redundant_pairs import drop_redundant_pairs
 
 FP32 = EmitOptions(options={"compute": "fp32"})
 
@@ -170,7 +170,7 @@ def test_a_pair_between_layer_and_activation_is_dropped(make):
     before = examine(model)
     assert before.in_form == 2
     assert before.layers[0].reasons == ("its output is quantized before Relu and again behind it",)
-    assert legalize(model) == 1
+    assert drop_redundant_pairs(model) == 1
     assert examine(model).in_form == 3
 
 
@@ -179,7 +179,7 @@ def test_a_pair_with_other_scales_stays(make):
     scale = next(v for v in model.graph.initializers.values() if v.name == "a_s")
     scale.const_value = ir.tensor(np.array(0.05, np.float32), name="a_s")
     ready = prepare(model)
-    assert legalize(ready) == 0
+    assert drop_redundant_pairs(ready) == 0
     findings = [f for f in TARGET.check(model) if f.rule == "apple/layer-not-in-quantized-form"]
     assert [(f.node, f.severity) for f in findings] == [("conv1", "warning")]
     assert "quantized before Relu" in findings[0].message
@@ -188,7 +188,7 @@ def test_a_pair_with_other_scales_stays(make):
 def test_dropping_the_pair_changes_no_value(make):
     original = make.quantized_cnn(inner_pair=True, zero=-9)
     legalized = prepare(original)
-    legalize(legalized)
+    drop_redundant_pairs(legalized)
     first, second = OrtSession(original), OrtSession(legalized)
     for seed in range(10):
         feeds = {"x": make.random(1, 3, 12, 12, seed=seed, low=-5, high=5)}

@@ -1,9 +1,10 @@
-"""Runs the selected cases and prints the table of `docs/operators-android.md`.
+"""Runs the selected cases and prints the table of `docs/operators-<target>.md`.
 
 python tests/conformance/table.py                    # the whole table, to standard output
-python tests/conformance/table.py --write            # ... into docs/operators-android.md
+python tests/conformance/table.py --write            # ... into the page in docs
 python tests/conformance/table.py --only LSTM,GRU    # every case of some operators
 python tests/conformance/table.py --match attention  # every case whose name holds a word
+python tests/conformance/table.py --target apple     # through the apple target; android without
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from node_tests.document import DOCUMENT, document
+from node_tests.document import document, page_of
 from node_tests.evaluate import evaluate
 from node_tests.selection import cases
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="ONNX node tests through the android target")
+    parser = argparse.ArgumentParser(description="ONNX node tests through a target")
     parser.add_argument("--only", default="", help="operators, separated by commas")
     parser.add_argument("--match", default="", help="a part of the cases' names")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{DOCUMENT.name}")
+    parser.add_argument("--target", default="android", choices=("android", "apple"))
+    parser.add_argument("--write", action="store_true", help="write the page in docs")
     arguments = parser.parse_args()
     operators = set(filter(None, arguments.only.split(",")))
     chosen = [
@@ -28,15 +30,16 @@ def main() -> None:
         for case in cases()
         if (not operators or case.operator in operators) and arguments.match in case.name
     ]
-    results = evaluate(chosen)
+    results = evaluate(chosen, arguments.target)
     if operators or arguments.match:
         for result in results:
             print(f"{result.verdict:8}{result.name}  {result.reason}")
         print(dict(Counter(result.verdict for result in results)))
     elif arguments.write:
-        DOCUMENT.write_text(document(results), encoding="utf-8")
+        page = document(results, arguments.target)
+        page_of(arguments.target).write_text(page, encoding="utf-8")
     else:
-        print(document(results), end="")
+        print(document(results, arguments.target), end="")
 
 
 if __name__ == "__main__":

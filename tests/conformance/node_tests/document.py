@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +11,47 @@ import onnx
 
 from node_tests.evaluate import Result
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "operators-android.md"
+_DOCS = Path(__file__).resolve().parents[3] / "docs"
+#: target -> title, option of the script, and how a case is run
+_PAGES = {
+    "android": (
+        "ONNX operators on Android",
+        "",
+        "fp32, run in LiteRT, and compared",
+    ),
+    "apple": (
+        "ONNX operators in Core ML",
+        " --target apple",
+        "fp32, read back from disk, run in Edgewise's interpreter, and compared",
+    ),
+}
 _COLUMNS = ("pass", "refused", "wrong", "crash")
 
 
-def document(results: Sequence[Result]) -> str:
+def page_of(target: str) -> Path:
+    return _DOCS / f"operators-{target}.md"
+
+
+def document(results: Sequence[Result], target: str = "android") -> str:
     """The page as Markdown; the same results give the same bytes."""
+    title, option, run = _PAGES[target]
+    told = (
+        f"Made by `python tests/conformance/table.py{option} --write` from the ONNX project's own"
+        f" node tests (onnx {onnx.__version__}): models of one node whose tensors are float32,"
+        " int32, int64, int8, uint8 or bool, without training, random numbers, sequences, strings"
+        " and decoding of images. Weights, axes, shapes and the like are constants. Each is"
+        f" emitted as {run} with the expected output (relative 1e-3, absolute 1e-5; integers"
+        " exactly)."
+    )
     by_operator: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_operator[result.operator].append(result)
     total = Counter(result.verdict for result in results)
     share = 100 * total["pass"] / len(results)
     lines = [
-        "# ONNX operators on Android",
+        f"# {title}",
         "",
-        "Made by `python tests/conformance/table.py --write` from the ONNX project's own node",
-        f"tests (onnx {onnx.__version__}): models of one node whose tensors are float32, int32,",
-        "int64, int8, uint8 or bool, without training, random numbers, sequences, strings and",
-        "decoding of images. Weights, axes, shapes and the like are constants. Each is emitted as",
-        "fp32, run in LiteRT, and compared with the expected output (relative 1e-3, absolute 1e-5;",
-        "integers exactly).",
+        *textwrap.wrap(told, 92),
         "",
         f"**{len(results)} cases over {len(by_operator)} operators: {total['pass']} pass "
         f"({share:.1f} %), {total['refused']} refused with a reason, {total['wrong']} wrong, "

@@ -1,10 +1,10 @@
-"""Running the selected cases through the android target, each in a process that may die."""
+"""Running the selected cases through a target, each in a process that may die."""
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Result:
     reason: str = ""
 
 
-def evaluate(names: Iterable[str]) -> list[Result]:
+def evaluate(names: Iterable[str], target: str = "android") -> list[Result]:
     """One result per case name, in that order. A case that kills its process is a crash."""
     pool, results = _new_pool(), []
     try:
         for name in names:
             try:
-                results.append(pool.submit(evaluate_one, name).result())
+                results.append(pool.submit(evaluate_one, name, target).result())
             except BrokenProcessPool:
                 results.append(Result(name, _cases()[name].operator, "crash", "the process died"))
                 pool = _new_pool()
@@ -52,13 +52,13 @@ def _cases() -> dict[str, Case]:
     return {case.name: case for case in cases()}
 
 
-def evaluate_one(name: str) -> Result:
+def evaluate_one(name: str, target: str = "android") -> Result:
     """Emit the case's model, run the file, and compare with what ONNX expects."""
     from edgewise.errors import EdgewiseError, InternalError, ModelError, UnsupportedOperator
 
     case = _cases()[name]
     try:
-        found = _run(case)
+        found = _run(case, target)
     except InternalError as error:
         return Result(name, case.operator, "crash", _line(error))
     except (UnsupportedOperator, ModelError) as error:
@@ -70,22 +70,41 @@ def evaluate_one(name: str) -> Result:
     return Result(name, case.operator, "wrong" if problem else "pass", problem or "")
 
 
-def _run(case: Case) -> dict[str, np.ndarray[Any, Any]]:
+def _run(case: Case, target: str) -> dict[str, np.ndarray[Any, Any]]:
     import onnx_ir as ir
 
+    from edgewise import targets
     from edgewise.graph import is_quantized_model
-    from edgewise.targets.android import TARGET
-    from edgewise.targets.android.legalize import legalize
 
+    backend = targets.get(target)
     source = ir.from_proto(case.model)
-    precision = "w8a8" if is_quantized_model(legalize(source)[0]) else "fp32"
+    quantized = is_quantized_model(_LEGALIZE[target](source))
+    options = targets.EmitOptions(options=_EXACT[target] if quantized else {})
     with tempfile.TemporaryDirectory() as folder:
-        artifact = TARGET.emit(source, folder, precision)
-        session = TARGET.open(artifact)
+        artifact = backend.emit(source, folder, "w8a8" if quantized else "fp32", options=options)
+        session = backend.open(artifact)
         try:
             return session.run(case.feeds)
         finally:
             session.close()
+
+
+def _for_android(source: Any) -> Any:
+    from edgewise.targets.android.legalize import legalize
+
+    return legalize(source)[0]
+
+
+def _for_apple(source: Any) -> Any:
+    from edgewise.targets.apple.legalize import legalize
+    from edgewise.targets.apple.table import is_known
+
+    return legalize(source, is_known).model
+
+
+_LEGALIZE: dict[str, Callable[[Any], Any]] = {"android": _for_android, "apple": _for_apple}
+#: options of quantized cases under which floats are not rounded to fp16
+_EXACT: dict[str, dict[str, Any]] = {"android": {}, "apple": {"compute": "fp32"}}
 
 
 def _difference(case: Case, output: str, found: dict[str, np.ndarray[Any, Any]]) -> str | None:
