@@ -7,7 +7,7 @@ are those of coremltools, where the iOS of a year stands for that year's macOS, 
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from edgewise.errors import UsageError
 
@@ -26,7 +26,7 @@ def system(name: str) -> System:
             where="[targets.apple]",
             remedy=f"Known: {', '.join(SYSTEMS)}.",
         )
-    return cast(System, name)
+    return name
 
 
 def is_older(one: System, other: System) -> bool:
