@@ -8,7 +8,9 @@ import sys
 def main() -> None:
     try:
         from edgewise.cli import run
+        from edgewise.imports import claim_process
 
+        claim_process()
         run()
     except KeyboardInterrupt:  # while Python was still importing, or already leaving
         sys.stderr.write("error: interrupted\n")

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from edgewise.imports import unneeded
+
 T = TypeVar("T")
 
 __all__ = [
@@ -44,7 +46,10 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-with quiet():
+#: the frameworks that coremltools converts from, which Edgewise does not need it for
+_FRAMEWORKS = ("executorch", "libsvm", "sklearn", "tensorflow", "torch", "torchao", "xgboost")
+
+with quiet(), unneeded(*_FRAMEWORKS):
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder, Function, Program, Var, types
     from coremltools.converters.mil.mil.passes import pass_pipeline

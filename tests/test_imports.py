@@ -1,0 +1,42 @@
+"""What the `edgewise` command imports, and what a script with Edgewise in it may."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_ASK = "import sys; print(*(name for name in ('torch', 'sklearn') if name in sys.modules))"
+
+
+def _loaded(*statements: str) -> list[str]:
+    script = "\n".join((*statements, _ASK))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_command_imports_no_framework_to_write_core_ml() -> None:
+    claim = "from edgewise.imports import claim_process; claim_process()"
+    assert _loaded(claim, "import edgewise.targets.apple.table") == []
+
+
+@pytest.mark.slow
+def test_a_framework_that_is_imported_already_stays_and_others_can_come_later() -> None:
+    found = _loaded(
+        "from edgewise.imports import claim_process, unneeded; claim_process()",
+        "import torch",
+        "with unneeded('torch', 'sklearn'):",
+        "    import torch.nn.functional",
+        "    try: import sklearn",
+        "    except ModuleNotFoundError: pass",
+        "    else: raise AssertionError",
+        "import sklearn",
+    )
+    assert found == ["torch", "sklearn"]
+
+
+@pytest.mark.slow
+def test_a_script_keeps_the_converters_of_coremltools() -> None:
+    assert "torch" in _loaded("import edgewise.targets.apple.table")
