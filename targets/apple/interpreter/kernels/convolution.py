@@ -17,8 +17,7 @@ from edgewise.targets.apple.interpreter.kernels.base import (
 )
 from edgewise.targets.apple.interpreter.kernels.engine import operator
 
-#: MIL pad_type -> ONNX auto_pad; both make `ceil(input / stride)` outputs with SAME
-_AUTO_PAD = {"valid": "VALID", "same": "SAME_UPPER", "same_lower": "SAME_LOWER"}
+_PAD_TYPES = ("valid", "custom", "same", "same_lower")
 
 
 def _steps(node: Node) -> dict[str, int | str | tuple[int, ...]]:
@@ -31,19 +30,44 @@ def _steps(node: Node) -> dict[str, int | str | tuple[int, ...]]:
     return attributes
 
 
-def _conv(node: Node) -> Run:
+def _same_pads(node: Node, given: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
+    """Padding that makes `ceil(input / stride)` outputs; an odd one out goes to the end with
+    `same` and to the beginning with `same_lower`. ONNX Runtime has none of it with dilation."""
+    rank = len(given)
+    strides, dilations = (node.ints(name, [1] * rank) or [] for name in ("strides", "dilations"))
+    total = [
+        max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        for size, kernel, stride, dilation in zip(given, window, strides, dilations, strict=True)
+    ]
+    less, more = [pad // 2 for pad in total], [pad - pad // 2 for pad in total]
+    return (*less, *more) if node.text("pad_type", "valid") == "same" else (*more, *less)
+
+
+def convolution_attributes(
+    node: Node, given: Sequence[int], window: Sequence[int]
+) -> tuple[tuple[str, int | str | tuple[int, ...]], ...]:
+    """Of the ONNX Conv that this `conv` is for an input and a kernel of these spatial sizes."""
     attributes = _steps(node)
     pad_type = node.text("pad_type", "valid")
-    if pad_type == "custom":
+    if pad_type in ("same", "same_lower"):
+        attributes["pads"] = _same_pads(node, given, window)
+    elif pad_type == "custom":
         pads = node.ints("pad") or []
         attributes["pads"] = (*pads[0::2], *pads[1::2])  # begins, then ends
-    else:
-        attributes["auto_pad"] = _AUTO_PAD[pad_type]
-    arity = 3 if node.has("bias") else 2
-    convolve = operator("Conv", arity, tuple(sorted(attributes.items())), node.threads)
-    if arity == 2:
-        return lambda inputs: convolve(inputs["x"], inputs["weight"])
-    return lambda inputs: convolve(inputs["x"], inputs["weight"], inputs["bias"])
+    return tuple(sorted(attributes.items()))
+
+
+def _conv(node: Node) -> Run:
+    if node.text("pad_type", "valid") not in _PAD_TYPES:
+        raise node.refuse(f"pad_type is one of {', '.join(_PAD_TYPES)}")
+
+    def run(inputs: Inputs) -> Result:
+        x, weight = inputs["x"], inputs["weight"]
+        attributes = convolution_attributes(node, x.shape[2:], weight.shape[2:])
+        bias = (inputs["bias"],) if "bias" in inputs else ()
+        return operator("Conv", 2 + len(bias), attributes, node.threads)(x, weight, *bias)
+
+    return run
 
 
 def _conv_transpose(node: Node) -> Run:
