@@ -7,6 +7,7 @@ are those of coremltools, where the iOS of a year stands for that year's macOS, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from edgewise.errors import UsageError
@@ -14,19 +15,31 @@ from edgewise.errors import UsageError
 System = Literal["iOS15", "iOS16", "iOS17", "iOS18", "iOS26"]
 #: from old to new
 SYSTEMS: tuple[System, ...] = get_args(System)
-#: has `quantize` and `dequantize`
-ACTIVATION_QUANTIZATION: System = "iOS17"
+#: other names of the same sets of operations
+_ALIASES: dict[str, System] = {
+    "macOS12": "iOS15", "macOS13": "iOS16", "macOS14": "iOS17", "macOS15": "iOS18",
+    "macOS26": "iOS26",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A part of a package, and the oldest system that has it."""
+
+    what: str
+    system: System
 
 
 def system(name: str) -> System:
-    """Raises UsageError for a name that is none of `SYSTEMS`."""
-    if name not in SYSTEMS:
+    """The system of a name such as iOS17 or macOS14. Raises UsageError for an unknown one."""
+    found = _ALIASES.get(name, name)
+    if found not in SYSTEMS:
         raise UsageError(
             f"unknown deployment target '{name}'",
             where="[targets.apple]",
-            remedy=f"Known: {', '.join(SYSTEMS)}.",
+            remedy=f"Known: {', '.join((*SYSTEMS, *_ALIASES))}.",
         )
-    return name
+    return found
 
 
 def is_older(one: System, other: System) -> bool:

@@ -70,16 +70,24 @@ def lower(legal: LegalModel, system: System) -> LoweredProgram:
         return _Builder(legal, system).build(None)
 
 
-def refusals(legal: LegalModel, system: System) -> list[EdgewiseError]:
-    """Everything that `lower` would refuse, not only the first: a refused node is replaced by
-    values of the right shape, so that the nodes behind it are tried as well."""
+def try_lower(
+    legal: LegalModel, system: System
+) -> tuple[LoweredProgram | None, list[EdgewiseError]]:
+    """The program, or everything that `lower` would refuse, not only the first: a refused node is
+    replaced by values of the right shape, so that the nodes behind it are tried as well."""
     found: list[EdgewiseError] = []
+    program = None
     with quiet():
         try:
-            _Builder(legal, system).build(found)
+            program = _Builder(legal, system).build(found)
         except ModelError as error:
             found.append(error)
-    return found
+    return (None if found else program), found
+
+
+def refusals(legal: LegalModel, system: System) -> list[EdgewiseError]:
+    """What keeps the model from being lowered."""
+    return try_lower(legal, system)[1]
 
 
 class _Builder:

@@ -10,7 +10,8 @@ in float16 stores them so: the package then carries exactly the scales of its QD
 
 from __future__ import annotations
 
-from edgewise.calibration.scheme import NumberFormat, Scheme
+from edgewise.calibration.scheme import NumberFormat, Precision, Scheme
+from edgewise.targets.apple.deployment import Need, System
 
 QUANTIZED_OPS = frozenset(
     {
@@ -45,9 +46,18 @@ W8A8 = Scheme(
     shared_scale_ops=SHARED_SCALE_OPS,
 )
 
+#: the oldest system with the operations that a format is stored in
+_SYSTEMS: dict[Precision, System] = {"w8a8": "iOS17"}
+
 #: the default one first
 SCHEMES: dict[str, Scheme] = {
     "fp16": Scheme(target="apple", precision="fp16"),
     "w8a8": W8A8,
     "fp32": Scheme(target="apple", precision="fp32"),
 }
+
+
+def format_need(scheme: Scheme) -> Need | None:
+    """What a precision asks of the system; None where the oldest will do."""
+    system = _SYSTEMS.get(scheme.precision)
+    return None if system is None else Need(scheme.precision, system)

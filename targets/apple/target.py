@@ -12,12 +12,12 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model
-from edgewise.targets.apple.deployment import ACTIVATION_QUANTIZATION, SYSTEMS
+from edgewise.targets.apple.deployment import SYSTEMS
 from edgewise.targets.apple.legalize import LegalModel, legalize
 from edgewise.targets.apple.lint import lint
 from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions
 from edgewise.targets.apple.quantized_form import examine
-from edgewise.targets.apple.scheme import SCHEMES
+from edgewise.targets.apple.scheme import SCHEMES, format_need
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
 from edgewise.targets.manifest import publish, tool_versions
@@ -84,10 +84,11 @@ class AppleTarget:
         chosen = AppleOptions.of(options.options, wanted)
         ready = _legalized(model)
         check_precision(ready.model, wanted, self.precisions)
-        from edgewise.targets.apple.lower import lower
+        from edgewise.targets.apple.oldest_system import lower_for_oldest
         from edgewise.targets.apple.package import Conversion
 
-        lowered = lower(ready, chosen.deployment_target or ACTIVATION_QUANTIZATION)
+        fitted = lower_for_oldest(ready, format_need(wanted), chosen.deployment_target)
+        lowered = fitted.program
         inputs = tuple(_signature(port) for port in lowered.inputs)
         outputs = tuple(_signature(port) for port in lowered.outputs)
         with Conversion(lowered, chosen.compute) as conversion:
@@ -102,7 +103,7 @@ class AppleTarget:
                 versions=tool_versions("coremltools", "onnx", "onnx-ir"),
                 labels=options.labels,
                 preprocessing=options.preprocessing,
-                options=conversion.describe(),
+                options={**conversion.describe(), "needs": fitted.describe()},
             )
             file_name = f"{options.name}.mlpackage"
             artifact = publish(out_dir, file_name, manifest, conversion.write)
