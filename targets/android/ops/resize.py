@@ -1,7 +1,7 @@
 """Resize and Upsample: every mode, along any axes.
 
 Positions are known in advance, so each axis is a fixed choice of elements or a fixed matrix (see
-`interpolation`), and axes are resized two by two, or one by one:
+`edgewise.graph.interpolation`), and axes are resized two by two, or one by one:
   1. nearest: RESIZE_NEAREST_NEIGHBOR where its indices are those of ONNX, else GATHER
   2. linear: RESIZE_BILINEAR where its weights are those of ONNX, else as 3
   3. linear, cubic, antialiased: BATCH_MATMUL with the matrix of the axis (float only)
@@ -16,13 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgewise.targets.android.builder import FLOAT32
-from edgewise.targets.android.call import Call
-from edgewise.targets.android.layout import NHWC, Value, identity
-from edgewise.targets.android.model import Array
-from edgewise.targets.android.ops.interpolation import (
+from edgewise.graph.interpolation import (
     COORDINATES,
     Axis,
+    ambiguity,
     cubic_kernel,
     linear_kernel,
     matrix,
@@ -30,6 +27,10 @@ from edgewise.targets.android.ops.interpolation import (
     outside,
     positions,
 )
+from edgewise.targets.android.builder import FLOAT32
+from edgewise.targets.android.call import Call
+from edgewise.targets.android.layout import NHWC, Value, identity
+from edgewise.targets.android.model import Array
 from edgewise.targets.android.ops.pool_window import gather
 from edgewise.targets.android.ops.spatial import channels_last
 
@@ -38,8 +39,6 @@ _NEAREST, _BILINEAR = "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"
 _OPTIONS = ((False, True), (False, False), (True, False))
 _HALF_PIXEL_VERSION = 3
 _TOLERANCE = 1e-5
-#: a position is `before` times the error of a scale off the right one
-_WHOLE = 1e-3
 #: each pass rounds by half a step, so two differ by one step at most
 _MOST_INT8_PASSES = 2
 _KERNEL_DTYPES = ("float32", "int8", "int16", "uint8")
@@ -166,21 +165,9 @@ def _scales(call: Call, before: list[int], after: list[int]) -> list[float]:
 
 
 def _check_agreement(call: Call, axis: Axis, coordinates: str) -> None:
-    """Refuse what the specification's own tests and ONNX Runtime compute differently: both of
-    these coordinates divide by the output's length - 1, a fraction there and a whole number here;
-    and a region of interest is ignored here along an axis whose size stays."""
-    if coordinates not in ("align_corners", "tf_crop_and_resize"):
-        return
-    if abs(axis.scale * axis.before - axis.after) > _WHOLE:
-        raise call.refuse(
-            f"{coordinates} with a scale that gives no whole size means different things",
-            "Give sizes instead of scales.",
-        )
-    if axis.scale == 1.0:
-        raise call.refuse(
-            "a region of interest along an axis whose size stays means different things",
-            "Slice the input, or change the size.",
-        )
+    disagreement = ambiguity(axis, coordinates)
+    if disagreement is not None:
+        raise call.refuse(*disagreement)
 
 
 # ---- writing it

@@ -21,15 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgewise.targets.android.model import Array
+Array = npt.NDArray[Any]
 
 COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
     "tf_crop_and_resize",
 )  # fmt: skip
+
+#: a position is `before` times the error of a scale off the right one
+_WHOLE = 1e-3
 
 Kernel = Callable[[Array], Array]
 
@@ -43,6 +48,28 @@ class Axis:
     after: int
     scale: float
     region: tuple[float, float] = (0.0, 1.0)
+
+
+def ambiguity(axis: Axis, coordinates: str) -> tuple[str, str] | None:
+    """Why the specification's own tests and ONNX Runtime resample the axis differently, and what
+    to do about it; None where they agree.
+
+    Both of these coordinates divide by the output's length - 1, a fraction there and a whole
+    number in ONNX Runtime, which ignores a region of interest along an axis whose size stays.
+    """
+    if coordinates not in ("align_corners", "tf_crop_and_resize"):
+        return None
+    if abs(axis.scale * axis.before - axis.after) > _WHOLE:
+        return (
+            f"{coordinates} with a scale that gives no whole size means different things",
+            "Give sizes instead of scales.",
+        )
+    if axis.scale == 1.0:
+        return (
+            "a region of interest along an axis whose size stays means different things",
+            "Slice the input, or change the size.",
+        )
+    return None
 
 
 def positions(axis: Axis, coordinates: str) -> Array:
