@@ -236,9 +236,13 @@ def test_torch_package(name: str, tmp_path: Path) -> None:
         with torch.no_grad():
             made = module(*map(torch.from_numpy, feeds))
         expected = [tensor.numpy() for tensor in (made if isinstance(made, tuple) else (made,))]
-        found = interpreter.run(dict(zip(interpreter.input_names, feeds, strict=True)))
+        named = dict(zip(interpreter.input_names, feeds, strict=True))
+        found = interpreter.run(named)
         assert len(found) == len(expected)
         for array, wanted in zip(found.values(), expected, strict=True):
             assert array.shape == wanted.shape
             span = max(float(np.ptp(wanted)), 1e-3)
             assert np.abs(array - wanted).max() <= case.tolerance * span
+        watched = interpreter.run(named, observe=lambda name, array: None)
+        for key, array in watched.items():
+            np.testing.assert_array_equal(found[key], array)

@@ -46,14 +46,7 @@ def half_rounder(threads: int = 1) -> Callable[[Array], Array]:
 def _function(nodes: list[onnx.NodeProto], names: list[str], threads: int) -> Callable[..., Array]:
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
     out = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)
-    model = helper.make_model(
-        helper.make_graph(nodes, "operator", values, [out]),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=10,
-    )
-    session = ort.InferenceSession(
-        model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
-    )
+    session = open_graph(helper.make_graph(nodes, "operator", values, [out]), threads)
 
     def call(*arrays: Array) -> Array:
         feeds = {
@@ -63,6 +56,15 @@ def _function(nodes: list[onnx.NodeProto], names: list[str], threads: int) -> Ca
         return np.asarray(session.run(["out"], feeds)[0])
 
     return call
+
+
+def open_graph(graph: onnx.GraphProto, threads: int) -> ort.InferenceSession:
+    """A session that computes the graph as it is written."""
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    return ort.InferenceSession(
+        model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
+    )
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -25,13 +25,14 @@ def _linear(node: Node) -> Run:
 
 def _matmul(node: Node) -> Run:
     transpose_x, transpose_y = node.flag("transpose_x"), node.flag("transpose_y")
+    multiply = operator("MatMul", 2, (), node.threads)
 
     def run(inputs: Inputs) -> Result:
         x, y = inputs["x"], inputs["y"]
         # MIL: transposing has no effect on a vector
         x = np.swapaxes(x, -1, -2) if transpose_x and x.ndim > 1 else x
         y = np.swapaxes(y, -1, -2) if transpose_y and y.ndim > 1 else y
-        return np.asarray(np.matmul(x, y))
+        return multiply(x, y) if x.dtype == y.dtype == np.float32 else np.matmul(x, y)
 
     return run
 
