@@ -16,33 +16,46 @@ from edgewise.graph import prepare
 from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
 from edgewise.graph.prepare import settle
+from edgewise.targets.apple.flat_layers import flatten_layers
 from edgewise.targets.apple.redundant_pairs import drop_redundant_pairs
+from edgewise.targets.apple.whole_layers import join_layers
+from edgewise.targets.apple.states import State, states_of
 
 
 @dataclass(frozen=True, slots=True)
 class LegalModel:
-    """`declined` tells why some nodes that the writer lacks could not be expanded."""
+    """`declined` tells why some nodes that the writer lacks could not be expanded, `states` which
+    inputs and outputs the package is to keep to itself."""
 
     model: ir.Model
     declined: Mapping[ir.Node, CannotExpand]
+    states: tuple[State, ...] = ()
 
 
 def legalize(
-    source: str | Path | ir.Model, is_known: Callable[[ir.Node], bool], *, owned: bool = False
+    source: str | Path | ir.Model,
+    is_known: Callable[[ir.Node], bool],
+    *,
+    owned: bool = False,
+    states: Mapping[str, str] | None = None,
 ) -> LegalModel:
     """A copy ready for `lower`.
 
     Args:
         source: float or QDQ model; an `owned` one is changed instead of copied.
         is_known: whether the writer has a form of its own for a node.
+        states: name of an input -> name of the output that is its next value.
 
     Raises:
-        ModelError: the model cannot be prepared.
+        UsageError: `states` names what the model has not.
+        ModelError: the model cannot be prepared, or cannot have these states.
     """
     model = prepare(source, batch=1, owned=owned)
     if unpack_matmul_nbits(model):
         settle(model)
 
     declined = expand(model, lambda node: not is_known(node), loops=True)
+    join_layers(model)
     drop_redundant_pairs(model)
-    return LegalModel(model, declined)
+    flatten_layers(model)
+    return LegalModel(model, declined, states_of(model.graph, states or {}))

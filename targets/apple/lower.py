@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -24,6 +25,7 @@ from edgewise.targets.apple.deployment import System, core_ml_target
 from edgewise.targets.apple.legalize import LegalModel
 from edgewise.targets.apple.names import NameTable
 from edgewise.targets.apple.origins import origin
+from edgewise.targets.apple.states import State
 from edgewise.targets.apple.table import LOWERINGS
 from edgewise.targets.apple.weights import QuantizedConstant
 
@@ -43,6 +45,14 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptState:
+    """A state of the package: an input and an output of the model under one name."""
+
+    source: Port
+    result: Port
+
+
+@dataclass(frozen=True, slots=True)
 class LoweredProgram:
     """A MIL program with the ports in the order of the model's inputs and outputs.
 
@@ -53,6 +63,7 @@ class LoweredProgram:
     system: System
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    states: tuple[KeptState, ...] = ()
 
 
 def lower(legal: LegalModel, system: System) -> LoweredProgram:
@@ -94,6 +105,7 @@ class _Builder:
     def __init__(self, legal: LegalModel, system: System) -> None:
         self._graph = legal.model.graph
         self._declined = legal.declined
+        self._states = legal.states
         self._system = system
         self._names = NameTable()
         self._operands: dict[ir.Value, Operand] = {}
@@ -102,25 +114,48 @@ class _Builder:
     def build(self, collected: list[EdgewiseError] | None) -> LoweredProgram:
         mb.name_count.clear()  # generated names would otherwise depend on earlier conversions
         inputs = tuple(self._input_port(value) for value in self._model_inputs())
+        kept = tuple(self._kept_state(state) for state in self._states)
         placeholders = {
             port.file_name: mb.placeholder(shape=port.shape, dtype=_MIL_TYPES[port.dtype])
             for port in inputs
-        }
-        output_names = [self._names.of(str(value.name)) for value in self._graph.outputs]
+        } | {k.source.file_name: _state_placeholder(k.source) for k in kept}
+        output_names = [self._names.of(str(value.name)) for value in self._model_outputs()]
         with Function(placeholders, opset_version=core_ml_target(self._system)) as function:
             for port in inputs:
                 self._operands[port.value] = _typed_input(port, function.inputs[port.file_name])
+            for k in kept:
+                self._operands[k.source.value] = _read_state(function.inputs[k.source.file_name])
             self._load_initializers()
             for node in self._graph:
                 self._lower_node(node, collected)
-            outputs = self._finish(output_names, {port.file_name for port in inputs})
+            taken = {port.file_name for port in inputs} | {k.source.file_name for k in kept}
+            outputs = self._finish(output_names, taken)
+            for k in kept:
+                value = emit(self._operands[k.result.value])
+                _write_state(function.inputs[k.source.file_name], value)
             function.set_outputs([var for _, var in outputs])
         program = Program()
         program.add_function("main", function)
-        return LoweredProgram(program, self._system, inputs, tuple(port for port, _ in outputs))
+        ports = tuple(port for port, _ in outputs)
+        return LoweredProgram(program, self._system, inputs, ports, kept)
 
     def _model_inputs(self) -> list[ir.Value]:
-        return [v for v in self._graph.inputs if v.name not in self._graph.initializers]
+        """Those that the package has as inputs, too."""
+        kept = {state.input for state in self._states}
+        inputs = self._graph.inputs
+        return [v for v in inputs if v.name not in self._graph.initializers and v not in kept]
+
+    def _model_outputs(self) -> list[ir.Value]:
+        """Those that the package has as outputs, too."""
+        kept = {state.output for state in self._states}
+        return [value for value in self._graph.outputs if value not in kept]
+
+    def _kept_state(self, state: State) -> KeptState:
+        shape, name = static_shape(state.input), self._names.of(str(state.input.name))
+        source, result = (
+            Port(value, name, "float16", shape, shape) for value in (state.input, state.output)
+        )
+        return KeptState(source, result)
 
     def _input_port(self, value: ir.Value) -> Port:
         shape = static_shape(value)
@@ -130,13 +165,10 @@ class _Builder:
                 where=f"input '{value.name}'",
                 remedy="Give the input another element type.",
             )
-        if not shape:
-            raise ModelError(
-                "Core ML has no scalar inputs",
-                where=f"input '{value.name}'",
-                remedy="Give the input at least one dimension.",
-            )
-        return Port(value, self._names.of(str(value.name)), _FILE_TYPES[value.dtype], shape, shape)
+        if 0 in shape:
+            raise _without_elements(f"input '{value.name}'")
+        dtype = _FILE_TYPES[value.dtype]
+        return Port(value, self._names.of(str(value.name)), dtype, shape or (1,), shape)
 
     def _load_initializers(self) -> None:
         for value in self._graph.initializers.values():
@@ -154,7 +186,7 @@ class _Builder:
         if node.op_type in ("AveragePool", "MaxPool") and attribute(node, "ceil_mode", 0):
             self._shapes_known = False
         for output, result in zip(node.outputs, results, strict=False):
-            if self._shapes_known:
+            if self._shapes_known and (output.uses() or output.is_graph_output()):
                 _check_shape(node, output, result)
             self._operands[output] = result
 
@@ -193,11 +225,13 @@ class _Builder:
         """An identity per output gives it its name, even where two outputs are one value or an
         output is an input or a constant."""
         finished = []
-        for value, name in zip(self._graph.outputs, names, strict=True):
+        for value, name in zip(self._model_outputs(), names, strict=True):
             if name in inputs:
                 name = self._names.fresh(name)
             var = emit(self._operands[value])
             model_shape = tuple(int(dim) for dim in var.shape)
+            if 0 in model_shape:
+                raise _without_elements(f"output '{value.name}'")
             if not model_shape:
                 var = mb.expand_dims(x=var, axes=[0])
             dtype = _OUTPUT_TYPES[types.builtin_to_string(var.dtype)]
@@ -233,12 +267,35 @@ _OUTPUT_TYPES = {
     "uint8": "int32",
 }
 #: input types that Core ML cannot receive but can compute with
-_NARROW = {ir.DataType.INT8: "int8", ir.DataType.UINT8: "uint8", ir.DataType.BOOL: "bool"}
+_NARROW = {ir.DataType.BOOL: "bool"}
 
 
 def _typed_input(port: Port, var: Var) -> Var:
     narrow = _NARROW.get(port.value.dtype) if port.value.dtype is not None else None
+    var = var if port.model_shape else mb.squeeze(x=var, axes=[0])
     return var if narrow is None else mb.cast(x=var, dtype=narrow)
+
+
+def _without_elements(where: str) -> ModelError:
+    return ModelError(
+        "Core ML has no tensors without elements",
+        where=where,
+        remedy="Leave it out of the model, or give no axis the size 0.",
+    )
+
+
+def _state_placeholder(port: Port) -> Any:
+    """A state among the inputs of a function. Core ML keeps fp16 alone."""
+    return mb.state_tensor_placeholder(shape=port.shape, dtype=types.fp16)
+
+
+def _read_state(state: Var) -> Var:
+    """What the state holds, in the float32 that programs are written in."""
+    return mb.cast(x=mb.read_state(input=state), dtype="fp32")
+
+
+def _write_state(state: Var, value: Var) -> None:
+    mb.coreml_update_state(state=state, value=mb.cast(x=value, dtype="fp16"))
 
 
 def _check_shape(node: ir.Node, output: ir.Value, result: Operand) -> None:
@@ -256,7 +313,9 @@ def _check_shape(node: ir.Node, output: ir.Value, result: Operand) -> None:
 
 def _stand_in(output: ir.Value) -> Operand:
     """A run-time value of the output's shape and type: random numbers are never folded."""
-    var = mb.random_uniform(shape=list(static_shape(output)), low=0.0, high=1.0, seed=0)
+    shape = list(static_shape(output))
+    var = mb.random_uniform(shape=shape or [1], low=0.0, high=1.0, seed=0)
+    var = var if shape else mb.squeeze(x=var, axes=[0])
     if output.dtype is not None and output.dtype in _FILE_TYPES:
         dtype = (
             _NARROW.get(output.dtype)

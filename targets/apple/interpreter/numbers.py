@@ -23,6 +23,7 @@ HELD_AS: dict[str, type[np.generic]] = {
     "int8": np.int8,
     "int16": np.int16,
     "int32": np.int32,
+    "int64": np.int64,
     "uint1": np.uint8,
     "uint2": np.uint8,
     "uint3": np.uint8,
@@ -35,11 +36,14 @@ HELD_AS: dict[str, type[np.generic]] = {
 
 #: MIL type name of modes and other texts
 TEXT = "string"
+#: what a classifier gives for its labels
+DICTIONARY = "dictionary"
 
 #: operations whose results are values of their inputs: rounding them again would change nothing
 MOVES_VALUES = frozenset(
     (
         "concat",
+        "coreml_update_state",
         "depth_to_space",
         "expand_dims",
         "flatten2d",
@@ -50,6 +54,7 @@ MOVES_VALUES = frozenset(
         "max_pool",
         "pixel_shuffle",
         "pixel_unshuffle",
+        "read_state",
         "relu",
         "reshape",
         "reshape_like",

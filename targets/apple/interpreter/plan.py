@@ -19,6 +19,7 @@ from edgewise.targets.apple._coremltools import quiet, types
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
 from edgewise.targets.apple.interpreter.numbers import (
+    DICTIONARY,
     HELD_AS,
     MOVES_VALUES,
     TEXT,
@@ -48,6 +49,7 @@ class Step:
     op_type: str
     arguments: Arguments
     outputs: tuple[Tensor, ...]
+    node: Node
     compute: Run
     round_half: bool  # results declared fp16 are rounded
     threads: int = 1
@@ -71,8 +73,9 @@ class Step:
             ) from error
         arrays = results if isinstance(results, list | tuple) else (results,)
         for tensor, array in zip(self.outputs, arrays, strict=True):
-            values[tensor.name] = self._declared(np.asarray(array), tensor)
-            if observe is not None:
+            plain = tensor.dtype in HELD_AS
+            values[tensor.name] = self._declared(np.asarray(array), tensor) if plain else array
+            if observe is not None and plain:
                 observe(tensor.name, values[tensor.name])
         for name in self.release:
             del values[name]
@@ -88,12 +91,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Inputs, constants that steps read, steps in order, and outputs."""
+    """Inputs, constants that steps read, steps in order, outputs, and what is kept."""
 
     inputs: tuple[Tensor, ...]
     constants: Mapping[str, Any]
     steps: tuple[Step, ...]
     outputs: tuple[Tensor, ...]
+    states: tuple[Tensor, ...] = ()
 
 
 def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
@@ -111,6 +115,8 @@ def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
             raw[variable.name] = variable.val
             if _is_plain(variable):
                 constants[variable.name] = held(variable.val, _tensor(variable).dtype)
+            elif types.is_list(variable.sym_type):
+                constants[variable.name] = list(variable.val)
         elif operation.op_type.startswith("constexpr_"):
             for variable, value in zip(operation.outputs, _decompress(operation, raw), strict=True):
                 raw[variable.name] = value
@@ -123,8 +129,10 @@ def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
             else:
                 steps.append(step)
     outputs = tuple(_tensor(variable) for variable in function.outputs)
-    inputs = tuple(_tensor(variable) for variable in function.inputs.values())
-    return _finish(inputs, constants, steps, outputs)
+    inputs = [v for v in function.inputs.values() if not types.is_state(v.sym_type)]
+    states = [v for v in function.inputs.values() if types.is_state(v.sym_type)]
+    plan = _finish(tuple(map(_tensor, inputs)), constants, steps, outputs)
+    return replace(plan, states=tuple(map(_state, states)))
 
 
 def _step(operation: Any, constants: Mapping[str, Any], threads: int, rounding: bool) -> Step:
@@ -145,6 +153,7 @@ def _step(operation: Any, constants: Mapping[str, Any], threads: int, rounding: 
         op_type=node.op_type,
         arguments=arguments,
         outputs=tuple(_tensor(variable) for variable in operation.outputs),
+        node=node,
         compute=_kernel(node),
         round_half=rounding and node.op_type not in MOVES_VALUES,
         threads=threads,
@@ -180,18 +189,26 @@ def _is_plain(variable: Any) -> bool:
 
 def _tensor(variable: Any) -> Tensor:
     """A value's name, type and shape; inferred sizes may be whole numbers of any numeric type."""
+    if types.is_dict(variable.sym_type):
+        return Tensor(variable.name, DICTIONARY, ())
     dtype = "" if types.is_state(variable.sym_type) or not _is_plain(variable) else _type(variable)
     if dtype not in HELD_AS and dtype != TEXT:
         raise ModelError(
             "a value of a kind that cannot be executed here",
             where=f"'{variable.name}'",
-            why=f"it is {dtype or 'a state, list or dictionary'}",
+            why=f"it is {dtype or 'a state or list'}",
             remedy="Run the package on a Mac.",
         )
     shape = (
         str(size) if types.symbolic.is_symbolic(size) else int(size) for size in variable.shape
     )
     return Tensor(variable.name, dtype, tuple(shape))
+
+
+def _state(variable: Any) -> Tensor:
+    kept = variable.sym_type.wrapped_type()
+    dtype = str(types.builtin_to_string(kept.get_primitive()))
+    return Tensor(variable.name, dtype, tuple(int(size) for size in kept.get_shape()))
 
 
 def _type(variable: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,34 @@ import google.protobuf.message
 
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
 
 #: what this interpreter is called in errors
 TARGET = "the Core ML interpreter"
+#: operation in the file -> operation that coremltools reads it as
+_IN_MEMORY = {"write_state": "coreml_update_state"}
 
 
-def load_program(path: str | Path, supported: Container[str]) -> Any:
-    """The default function of the package, as a MIL function with its weights read in.
+@dataclass(frozen=True, slots=True)
+class LoadedFunction:
+    """One function of a package: as MIL, with its weights read in, and which inputs are images."""
+
+    function: Any
+    images: Mapping[str, ImageInput]
+
+
+def load_program(
+    path: str | Path, supported: Container[str], name: str | None = None
+) -> LoadedFunction:
+    """A function of the package.
 
     Args:
         path: the `.mlpackage` folder.
         supported: the operations, beside constants, that can be executed.
+        name: of the function; the package's default one without.
 
     Raises:
-        UsageError: there is nothing at `path`.
+        UsageError: there is nothing at `path`, or no such function in it.
         UnsupportedOperator: an operation is none of `supported`.
         ModelError: the package is incomplete, damaged, or holds no ML Program.
     """
@@ -33,9 +48,7 @@ def load_program(path: str | Path, supported: Container[str]) -> Any:
         raise UsageError("no such package", where=str(package), remedy="Check the path.")
     model_file = _model_file(package)
     spec = _parse(model_file, package)
-    name = spec.description.defaultFunctionName or "main"
-    if name not in spec.mlProgram.functions:
-        raise _broken(package, f"it has no function '{name}'")
+    name = _choose(spec, name, package)
     specialization = spec.mlProgram.functions[name]
     _check_operations(specialization.block_specializations[specialization.opset], supported)
     try:
@@ -49,7 +62,26 @@ def load_program(path: str | Path, supported: Container[str]) -> Any:
             )
     except Exception as error:  # coremltools raises whatever its assertions and readers raise
         raise _broken(package, f"its program cannot be read ({_first_line(error)})") from error
-    return program.functions[name]
+    described = {function.name: function for function in spec.description.functions}
+    images = image_inputs(described.get(name, spec.description))
+    return LoadedFunction(program.functions[name], images)
+
+
+def _choose(spec: Any, wanted: str | None, package: Path) -> str:
+    """The name of the function to load; the others are dropped, so that they cost nothing."""
+    functions = spec.mlProgram.functions
+    name = wanted or spec.description.defaultFunctionName or "main"
+    if name not in functions:
+        if wanted is None:
+            raise _broken(package, f"it has no function '{name}'")
+        raise UsageError(
+            f"no function '{wanted}'",
+            where=str(package),
+            remedy=f"It has {', '.join(sorted(functions))}.",
+        )
+    for other in set(functions) - {name}:
+        del functions[other]
+    return str(name)
 
 
 def _model_file(package: Path) -> Path:
@@ -92,7 +124,8 @@ def _check_operations(block: Any, supported: Container[str]) -> None:
     """Refuse what cannot be executed by its own name, before coremltools stumbles over it."""
     for operation in block.operations:
         constant = operation.type == "const" or operation.type.startswith("constexpr_")
-        if not constant and operation.type not in supported:
+        known = _IN_MEMORY.get(operation.type, operation.type)
+        if not constant and known not in supported:
             raise UnsupportedOperator(
                 next((output.name for output in operation.outputs), ""),
                 operation.type,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgewise.targets.apple.interpreter.kernels import (
     activation,
+    classification,
     convolution,
     creation,
     elementwise,
@@ -13,8 +14,12 @@ from edgewise.targets.apple.interpreter.kernels import (
     pooling,
     quantization,
     rearrange,
+    recurrent,
     reduction,
     resize,
+    sampling,
+    state,
+    suppression,
 )
 from edgewise.targets.apple.interpreter.kernels.base import Kernel
 
@@ -22,6 +27,7 @@ __all__ = ["FAMILIES", "KERNELS"]
 
 FAMILIES: tuple[dict[str, Kernel], ...] = (
     activation.KERNELS,
+    classification.KERNELS,
     convolution.KERNELS,
     creation.KERNELS,
     elementwise.KERNELS,
@@ -31,8 +37,12 @@ FAMILIES: tuple[dict[str, Kernel], ...] = (
     pooling.KERNELS,
     quantization.KERNELS,
     rearrange.KERNELS,
+    recurrent.KERNELS,
     reduction.KERNELS,
     resize.KERNELS,
+    sampling.KERNELS,
+    state.KERNELS,
+    suppression.KERNELS,
 )
 
 #: MIL operation -> kernel; two families never share a name (tests/apple/test_mil_kernel_table.py)
