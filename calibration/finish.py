@@ -34,8 +34,13 @@ def finish(
     common.RemoveUnusedNodesPass()(model)
     common.TopologicalSortPass()(model)
     _restore_description(model, original)
-    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    infer_shapes(model)
     return model
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Types and shapes of what the model lacks them for, in place."""
+    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
 
 
 def _bypass(graph: ir.Graph, identity: ir.Node) -> None:

@@ -9,8 +9,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.calibration.activation_functions import ActivationPlan, Bounds, plan_activations
+from edgewise.calibration.composites import Composites, join, split
 from edgewise.calibration.costly_sharing import loosen_costly_ties
-from edgewise.calibration.finish import finish
+from edgewise.calibration.finish import finish, infer_shapes
 from edgewise.calibration.float_form import name_nodes, to_float_form
 from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
@@ -88,6 +89,7 @@ def quantize_with_findings(
     name_nodes(work)
     masks = saturate_masks(work, statistics, scheme, exclude)
     same = join_biases(work, exclude) if scheme.bias_required else {}
+    composites = join(work, exclude) if scheme.whole_composites else Composites()
     placement = place(work, scheme, exclude)
     if not placement.names:
         raise ModelError(
@@ -120,6 +122,9 @@ def quantize_with_findings(
     proto = insert_qdq(ir.to_proto(work), steering)
     result = finish(proto, model, fused=plan.fused, markers=placement.markers)
     verify(result, promise)
+    if composites:
+        split(result, composites)
+        infer_shapes(result)
     return Quantized(result, placement.findings)
 
 

@@ -66,6 +66,9 @@ class Scheme:
     fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
     #: quantized Conv/Gemm always carry an int32 bias of scale s_in * s_w and zero point 0
     bias_required: bool = False
+    #: a product and the constant vector added to it, and `x * sigmoid(x)` and the like, are
+    #: computed whole: nothing inside them is quantized
+    whole_composites: bool = False
 
     @property
     def is_quantized(self) -> bool:

@@ -20,8 +20,8 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: what may stand between a layer and its quantize
 ACTIVATIONS = frozenset(
     {
-        "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid",
-        "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
+        "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu",
+        "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
 _WEIGHT_PATH = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")

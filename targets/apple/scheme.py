@@ -2,9 +2,10 @@
 
 Apple's own quantizers (coremltools guide, "Quantizing Weights and Activations") give activations
 int8, symmetric, one scale per tensor; weights int8, symmetric, one scale per output channel; biases
-in float; and `quantize -> dequantize -> op [-> activation] -> quantize` around each layer. Relu and
-Clip therefore stay nodes of their own. What only moves elements keeps its input's scale, so that
-no rounding is added. Scales are chosen among the float16 numbers, because a package that computes
+in float; and `quantize -> dequantize -> op [-> activation] -> quantize` around each layer, with the
+activations of `FUSED_ACTIVATIONS`, which therefore stay nodes of their own; a bias that is added
+behind a product is part of the layer. What only moves elements keeps its input's scale, so that no
+rounding is added. Scales are chosen among the float16 numbers, because a package that computes
 in float16 stores them so: the package then carries exactly the scales of its QDQ model.
 """
 
@@ -15,11 +16,20 @@ from edgewise.targets.apple.deployment import Need, System
 
 QUANTIZED_OPS = frozenset(
     {
-        "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Div",
-        "Elu", "Flatten", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
-        "HardSigmoid", "HardSwish", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad",
-        "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "SpaceToDepth", "Split",
-        "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+        "Add", "AveragePool", "Celu", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace",
+        "Div", "Elu", "Flatten", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
+        "HardSigmoid", "HardSwish", "LeakyRelu", "MatMul", "MaxPool", "Mish", "Mul", "PRelu",
+        "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Slice",
+        "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+
+#: what Apple's quantizers leave between a layer and its `quantize` (`_supported_activations` of
+#: coremltools.optimize.torch, and PRelu, which its other quantizer has)
+FUSED_ACTIVATIONS = frozenset(
+    {
+        "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu",
+        "Relu", "Selu", "Sigmoid", "Tanh",
     }
 )  # fmt: skip
 
@@ -44,6 +54,8 @@ W8A8 = Scheme(
     ),
     quantized_ops=QUANTIZED_OPS,
     shared_scale_ops=SHARED_SCALE_OPS,
+    fused_activations=FUSED_ACTIVATIONS,
+    whole_composites=True,
 )
 
 #: the oldest system with the operations that a format is stored in
@@ -57,7 +69,7 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def format_need(scheme: Scheme) -> Need | None:
-    """What a precision asks of the system; None where the oldest will do."""
+def format_needs(scheme: Scheme) -> list[Need]:
+    """What a precision asks of the system; nothing where the oldest will do."""
     system = _SYSTEMS.get(scheme.precision)
-    return None if system is None else Need(scheme.precision, system)
+    return [] if system is None else [Need(scheme.precision, system)]

@@ -27,8 +27,8 @@ _ACTIVATIONS = ("Clip", "Relu")
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """`shape` is that of the sum, -1 for the one dimension that may be free; `activation` is the
+class LinearLayer:
+    """A product and the sum behind it. `shape` is that of the sum, -1 for the one dimension that may be free; `activation` is the
     only reader of the sum."""
 
     product: ir.Node
@@ -54,13 +54,14 @@ def join_biases(model: ir.Model, keep: Collection[str] = ()) -> dict[str, str]:
     aliases: dict[str, str] = {}
     taken = names_of_values(model.graph)
     for node in list(model.graph):
-        layer = _linear_layer(node)
+        layer = linear_layer(node)
         if layer is not None and not {n.name for n in layer.nodes} & set(keep):
             aliases |= _join(model.graph, layer, taken)
     return aliases
 
 
-def _linear_layer(product: ir.Node) -> _Layer | None:
+def linear_layer(product: ir.Node) -> LinearLayer | None:
+    """The layer of a MatMul node, if it is one: the sum alone reads the product."""
     if product.op_type != "MatMul" or product.domain not in _STANDARD:
         return None
     matrix, result = constant(product.inputs[1]), product.outputs[0]
@@ -79,7 +80,7 @@ def _linear_layer(product: ir.Node) -> _Layer | None:
         return None
     vector = np.array(np.broadcast_to(bias.reshape(-1), matrix.shape[1:]))
     activation = _sole_reader(add.outputs[0], *_ACTIVATIONS)
-    return _Layer(product, add, activation, matrix, vector, shape)
+    return LinearLayer(product, add, activation, matrix, vector, shape)
 
 
 def _sole_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
@@ -90,7 +91,7 @@ def _sole_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
     return node if node.op_type in op_types and node.domain in _STANDARD else None
 
 
-def _join(graph: ir.Graph, layer: _Layer, taken: set[str | None]) -> dict[str, str]:
+def _join(graph: ir.Graph, layer: LinearLayer, taken: set[str | None]) -> dict[str, str]:
     x, weights = layer.product.inputs
     last = layer.nodes[-1]
     old, middle = last.outputs[0], layer.add.outputs[0].name or ""

@@ -11,6 +11,7 @@ import numpy as np
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Call, Operand
+from edgewise.targets.apple.ops.numbers import constant_like, element_type, is_integer, number
 
 
 def relu(call: Call) -> Operand:
@@ -20,11 +21,11 @@ def relu(call: Call) -> Operand:
 def clip(call: Call) -> Operand:
     """1. [0, 6]: `relu6`; 2. [0, inf): `relu`; 3. a range: `clip`; 4. one bound (an infinite one
     would not fit fp16), or an empty range, where the upper bound wins: `maximum`, then `minimum`;
-    5. no bound: nothing."""
+    5. no bound: nothing; 6. integers, and bounds that are computed, as case 4."""
+    if is_integer(element_type(call, 0)) or _has_computed_bound(call):
+        return _clip_between(call)
     low, high = _bound(call, 1), _bound(call, 2)
     x = call.var(0)
-    if not call.is_float(0):
-        return _integer_clip(call, low, high)
     if low == 0 and high == 6:
         return mb.relu6(x=x, name=call.name)
     if low == 0 and high is None:
@@ -38,12 +39,17 @@ def clip(call: Call) -> Operand:
     return x
 
 
-def _integer_clip(call: Call, low: float | None, high: float | None) -> Operand:
-    x = call.var(0)
-    if low is not None:
-        x = mb.maximum(x=x, y=np.int32(max(low, np.iinfo(np.int32).min)))
-    if high is not None:
-        x = mb.minimum(x=x, y=np.int32(min(high, np.iinfo(np.int32).max)))
+def _has_computed_bound(call: Call) -> bool:
+    return any(call.has(index) and not call.is_constant(index) for index in (1, 2))
+
+
+def _clip_between(call: Call) -> Operand:
+    """Case 6."""
+    x = number(call, 0)
+    if call.has(1):
+        x = mb.maximum(x=x, y=number(call, 1))
+    if call.has(2):
+        x = mb.minimum(x=x, y=number(call, 2))
     return x
 
 
@@ -61,17 +67,19 @@ def leaky_relu(call: Call) -> Operand:
 
 
 def prelu(call: Call) -> Operand:
-    """1. One slope per channel: MIL `prelu`. 2. Other slopes: `max(x, 0) + slope * min(x, 0)`."""
-    x = call.var(0)
+    """1. One slope per channel: MIL `prelu`. 2. Other slopes, and integers: `max(x, 0) + slope *
+    min(x, 0)`."""
+    x = number(call, 0)
     shape, rank = call.shape(1), call.rank(0)
     aligned = (1,) * (rank - len(shape)) + shape
     per_channel = all(size == 1 for axis, size in enumerate(aligned) if axis != 1)
-    if call.is_constant(1) and 3 <= rank <= 5 and per_channel:
+    if call.is_constant(1) and call.is_float(0) and 3 <= rank <= 5 and per_channel:
         channels = call.shape(0)[1]
         slopes = np.broadcast_to(call.array(1, "slope").reshape(-1), (channels,))
         return mb.prelu(x=x, alpha=np.ascontiguousarray(slopes), name=call.name)
-    below = mb.mul(x=mb.minimum(x=x, y=np.float32(0)), y=call.var(1))
-    return mb.add(x=mb.relu(x=x), y=below, name=call.name)
+    zero = constant_like(x, 0)
+    below = mb.mul(x=mb.minimum(x=x, y=zero), y=number(call, 1))
+    return mb.add(x=mb.maximum(x=x, y=zero), y=below, name=call.name)
 
 
 def sigmoid(call: Call) -> Operand:
@@ -93,10 +101,12 @@ def hard_swish(call: Call) -> Operand:
 
 
 def swish(call: Call) -> Operand:
-    """`x * sigmoid(alpha * x)`"""
+    """`x * sigmoid(alpha * x)`: MIL `silu` where alpha is 1"""
     x = call.var(0)
     alpha = call.attribute("alpha", 1.0)
-    scaled = x if alpha == 1.0 else mb.mul(x=x, y=np.float32(alpha))
+    if alpha == 1.0:
+        return mb.silu(x=x, name=call.name)
+    scaled = mb.mul(x=x, y=np.float32(alpha))
     return mb.mul(x=x, y=mb.sigmoid(x=scaled), name=call.name)
 
 
@@ -114,10 +124,16 @@ def selu(call: Call) -> Operand:
 
 
 def celu(call: Call) -> Operand:
-    """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) = alpha * elu(x / alpha, 1)`"""
-    alpha = call.attribute("alpha", 1.0)
-    inner = mb.elu(x=mb.mul(x=call.var(0), y=np.float32(1 / alpha)), alpha=np.float32(1))
-    return mb.mul(x=inner, y=np.float32(alpha), name=call.name)
+    """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`, the second part as `elu` with `alpha` of
+    `min(0, x) / alpha`: no positive number is divided, which could overflow."""
+    alpha, x = call.attribute("alpha", 1.0), call.var(0)
+    if alpha <= 0:
+        call.refuse(f"its alpha is {alpha}, where only positive ones bend", "Use a positive alpha.")
+    if alpha == 1.0:
+        return mb.elu(x=x, alpha=np.float32(1), name=call.name)
+    below = mb.mul(x=mb.minimum(x=x, y=np.float32(0)), y=np.float32(1 / alpha))
+    curved = mb.elu(x=below, alpha=np.float32(alpha))
+    return mb.add(x=mb.relu(x=x), y=curved, name=call.name)
 
 
 def gelu(call: Call) -> Operand:
@@ -144,7 +160,7 @@ def thresholded_relu(call: Call) -> Operand:
     """`x` where `x > alpha`, else 0 (MIL's own lets `x = alpha` pass)."""
     x = call.var(0)
     above = mb.greater(x=x, y=np.float32(call.attribute("alpha", 1.0)))
-    return mb.mul(x=x, y=mb.cast(x=above, dtype="fp32"), name=call.name)
+    return mb.select(cond=above, a=x, b=np.float32(0), name=call.name)
 
 
 def softmax(call: Call) -> Operand:

@@ -1,7 +1,7 @@
 """Gemm and MatMul.
 
-1. A constant matrix on the right and at most three axes on the left: MIL `linear`, whose weight is
-   stored transposed.
+1. A constant matrix on the right: MIL `linear`, whose weight is stored transposed. It takes at most
+   three axes on the left; more are read as one. (A legal model's Gemm may have any number of axes.)
 2. Anything else: MIL `matmul`; vectors are given the axis that ONNX gives them, and lose it again.
 """
 
@@ -12,9 +12,8 @@ import numpy as np
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Array, Call, Operand, emit, named
+from edgewise.targets.apple.flat_layers import LINEAR_MAX_RANK
 from edgewise.targets.apple.weights import QuantizedConstant
-
-_LINEAR_MAX_RANK = 3
 
 
 def gemm(call: Call) -> Operand:
@@ -48,7 +47,7 @@ def matmul(call: Call) -> Operand:
         isinstance(left, Var)
         and not isinstance(right, Var)
         and len(right.shape) == 2
-        and 2 <= len(left.shape) <= _LINEAR_MAX_RANK
+        and len(left.shape) >= 2
     ):
         return _linear(left, right.transpose((1, 0)), None, call.name)
     x, y = emit(left), emit(right)
@@ -68,7 +67,11 @@ def _linear(x: Var, weight: Array | QuantizedConstant, bias: Array | None, name:
     extra = {} if bias is None else {"bias": bias}
     if isinstance(weight, np.ndarray):
         weight = np.ascontiguousarray(weight)
-    return mb.linear(x=x, weight=emit(weight), **named(name), **extra)
+    if len(x.shape) <= LINEAR_MAX_RANK:
+        return mb.linear(x=x, weight=emit(weight), **named(name), **extra)
+    rows = mb.reshape(x=x, shape=[-1, x.shape[-1]])
+    product = mb.linear(x=rows, weight=emit(weight), **extra)
+    return mb.reshape(x=product, shape=[*x.shape[:-1], weight.shape[0]], **named(name))
 
 
 def _linear_bias(call: Call, size: int, beta: float) -> Array | None:
