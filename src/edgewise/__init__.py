@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgewise import targets
     from edgewise.data import ImagePreprocessing
     from edgewise.errors import EdgewiseError
+    from edgewise.execution import run
     from edgewise.pipeline import BuildResult, build
     from edgewise.stages import calibrate, export, quantize, validate
     from edgewise.targets.validation import Budget
@@ -32,6 +33,7 @@ __all__ = [
     "calibrate",
     "export",
     "quantize",
+    "run",
     "targets",
     "validate",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "calibrate": "edgewise.stages",
     "export": "edgewise.stages",
     "quantize": "edgewise.stages",
+    "run": "edgewise.execution",
     "validate": "edgewise.stages",
 }
 

@@ -362,3 +362,42 @@ def validate(
         validate_command(terminal, project, values, artifact, hub, reference, device, json=json)
 
     run_command(action, verbose=verbose)
+
+
+@app.command(name="run")
+def execute(
+    path: Annotated[
+        Path, typer.Argument(help="Model file: .mlpackage, .tflite, .onnx; or its folder.")
+    ],
+    arrays: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NPZ",
+            help="One array per input, by name. Without it, inputs and outputs are listed.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="NPZ", help="Where outputs go.")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Function of a package with several.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of the runtime.")] = 1,
+    rounding: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Of a package: declared (default), or none: fp16 as float32."
+        ),
+    ] = "declared",
+    verbose: options.Verbose = False,
+) -> None:
+    """Run a model file on arrays; packages without a Mac."""
+
+    def action(terminal: Any) -> None:
+        from edgewise.cli_execute import execute_command
+
+        execute_command(terminal, path, arrays, output, function, threads, rounding)
+
+    run_command(action, verbose=verbose)

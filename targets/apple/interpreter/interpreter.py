@@ -13,9 +13,9 @@ import numpy as np
 
 from edgewise.errors import ModelError
 from edgewise.targets.apple.interpreter.fused import Segment, fuse
+from edgewise.targets.apple.interpreter.images import ImageInput, fits
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array
-from edgewise.targets.apple.interpreter.images import ImageInput, fits
 from edgewise.targets.apple.interpreter.numbers import HELD_AS, round_to_half
 from edgewise.targets.apple.interpreter.plan import Observer, Plan, Step, Tensor, build_plan
 from edgewise.targets.apple.interpreter.program import load_program

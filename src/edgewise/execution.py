@@ -1,0 +1,263 @@
+"""Running a model file on this machine: `edgewise run`.
+
+| file | executed by | names, shapes and types |
+|---|---|---|
+| `.mlpackage` | Edgewise's interpreter, whoever made the package | the package's own |
+| `.tflite`, `.onnx` beside the `manifest.json` of a build | the session of its target | the model's |
+| `.tflite`, `.onnx` alone | LiteRT, ONNX Runtime | the file's own |
+
+Arrays of another width are brought to the input's type where that changes no whole number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewise.errors import DataError, DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from edgewise.targets.base import Session
+
+Array = npt.NDArray[Any]
+Rounding = Literal["declared", "none"]
+
+ROUNDINGS: tuple[Rounding, ...] = ("declared", "none")
+_PACKAGE = ".mlpackage"
+_NUMBERS = "iu"  # numpy's kinds of whole numbers
+
+
+class TensorInfo(Protocol):
+    """Name, shape (text for a size that is free) and numpy type of an input or output."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int | str, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
+class Executable(Protocol):
+    """A model file that was opened."""
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]: ...
+    @property
+    def outputs(self) -> Sequence[TensorInfo]: ...
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Implements `TensorInfo`."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: np.dtype[Any]
+
+
+def run(
+    path: str | Path,
+    feeds: Mapping[str, Array],
+    *,
+    function: str | None = None,
+    threads: int = 1,
+    rounding: Rounding = "declared",
+) -> dict[str, Any]:
+    """Run a model file once.
+
+    Args:
+        path: `.mlpackage`, `.tflite`, `.onnx`, or the folder of an artifact.
+        feeds: one array per input, by name.
+        function: of a package with several; its default one without.
+        rounding: of a package; `none` computes fp16 as float32.
+
+    Returns:
+        The outputs by name; a classifier of a package also gives a label and a dictionary.
+
+    Raises:
+        UsageError: there is no such file, it is of another kind, or has no such function.
+        ModelError: the file is damaged, or has an operation that cannot be executed here.
+        DataError: an input is missing, unknown, or of another shape or type.
+        DeviceError: the runtime refuses the file, or failed on it.
+    """
+    opened = open_file(path, function=function, threads=threads, rounding=rounding)
+    return dict(opened.run(fit(feeds, opened.inputs)))
+
+
+def open_file(
+    path: str | Path,
+    *,
+    function: str | None = None,
+    threads: int = 1,
+    rounding: Rounding = "declared",
+) -> Executable:
+    """The file, loaded. Raises as `run` does, but for DataError."""
+    path = _artifact_inside(Path(path))
+    if not path.exists():
+        raise UsageError("no such file", where=str(path), remedy="Check the path.")
+    suffix = path.suffix.lower()
+    if suffix == _PACKAGE or path.is_dir():
+        from edgewise.targets.apple.interpreter import Interpreter
+
+        return Interpreter(path, threads=threads, rounding=rounding, function=function)
+    if suffix not in (".tflite", ".onnx"):
+        raise UsageError(
+            "not a model file that can be run",
+            where=str(path),
+            remedy="Give a .mlpackage, .tflite or .onnx.",
+        )
+    if function is not None or rounding != "declared":
+        given = "--function" if function is not None else "--rounding"
+        raise UsageError(f"{given} is for a {_PACKAGE}", where=str(path))
+    if _described_by_manifest(path):
+        return _Artifact(path, threads)
+    return _TfliteFile(path, threads) if suffix == ".tflite" else _OnnxFile(path, threads)
+
+
+def fit(feeds: Mapping[str, Array], inputs: Sequence[TensorInfo]) -> dict[str, Array]:
+    """The arrays as the inputs want them. Raises DataError."""
+    wanted = {info.name: info for info in inputs}
+    listed = ", ".join(f"'{name}'" for name in wanted)
+    unknown = sorted(set(feeds) - set(wanted))
+    if unknown:
+        raise DataError(f"there is no input '{unknown[0]}'", why=f"the inputs are {listed}")
+    missing = [
+        name for name, info in wanted.items()
+        if name not in feeds and not getattr(info, "optional", False)
+    ]  # fmt: skip
+    if missing:
+        raise DataError(
+            f"there is no array for input '{missing[0]}'", why=f"the inputs are {listed}"
+        )
+    return {name: _fit_one(array, wanted[name]) for name, array in feeds.items()}
+
+
+def _fit_one(array: Array, info: TensorInfo) -> Array:
+    array = np.asarray(array)
+    if getattr(info, "color_space", None) is not None:
+        return array  # the interpreter knows the forms that a picture may have
+    shape_fits = len(array.shape) == len(info.shape) and all(
+        isinstance(size, str) or size == given
+        for given, size in zip(array.shape, info.shape, strict=True)
+    )
+    dtype = info.dtype
+    whole = array.dtype.kind in _NUMBERS and dtype.kind in _NUMBERS
+    if not shape_fits or not (whole or array.dtype.kind == dtype.kind):
+        raise DataError(
+            f"{array.dtype} {list(array.shape)} does not fit",
+            where=f"input '{info.name}'",
+            why=f"it takes {dtype} {_shape(info)}",
+        )
+    if whole and array.size:
+        bounds = np.iinfo(dtype)
+        if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
+            raise DataError(
+                "the array holds numbers that do not fit",
+                where=f"input '{info.name}'",
+                why=f"{dtype} is {bounds.min} to {bounds.max}",
+            )
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
+def _shape(info: TensorInfo) -> str:
+    return f"[{', '.join(map(str, info.shape))}]"
+
+
+def _artifact_inside(path: Path) -> Path:
+    """The artifact that a folder with a manifest describes, else the path."""
+    from edgewise.targets.manifest import MANIFEST_NAME, load_artifact
+
+    return load_artifact(path).path if (path / MANIFEST_NAME).is_file() else path
+
+
+def _described_by_manifest(path: Path) -> bool:
+    """Whether the `manifest.json` beside a file is Edgewise's, about this file."""
+    from edgewise.targets.manifest import MANIFEST_NAME
+
+    try:
+        files = json.loads((path.parent / MANIFEST_NAME).read_bytes())["files"]
+        return path.name in {PurePosixPath(name).parts[0] for name in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+class _Artifact:
+    """A file of a build, through the session of its target."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from edgewise.targets import get
+        from edgewise.targets.manifest import load_artifact
+
+        artifact = load_artifact(path)
+        manifest = artifact.manifest
+        self._session: Session = get(manifest.target).open(artifact, threads=threads)
+        self.inputs, self.outputs = (
+            [Tensor(s.name, tuple(s.hub_shape), np.dtype(s.hub_dtype)) for s in signatures]
+            for signatures in (manifest.inputs, manifest.outputs)
+        )
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        return self._session.run(dict(feeds))
+
+
+class _OnnxFile:
+    """Any ONNX model, in ONNX Runtime as it is written."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from edgewise.graph import OrtSession, load
+
+        graph = load(path).graph
+        self.inputs = [_of_value(v) for v in graph.inputs if v.name not in graph.initializers]
+        self.outputs = [_of_value(value) for value in graph.outputs]
+        self._session = OrtSession(path, threads=threads)
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        return self._session.run(feeds)
+
+
+def _of_value(value: Any) -> Tensor:
+    sizes = () if value.shape is None else value.shape
+    shape = tuple(size if isinstance(size, int) else str(size) for size in sizes)
+    dtype = np.dtype(np.float32) if value.dtype is None else np.dtype(value.dtype.numpy())
+    return Tensor(str(value.name), shape, dtype)
+
+
+class _TfliteFile:
+    """Any TensorFlow Lite model, in LiteRT."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from edgewise.targets.android.runtime import LoadFailure, load
+
+        try:
+            self._interpreter = load(path, threads)
+        except LoadFailure as failure:
+            raise DeviceError(
+                "LiteRT refuses the file", where=str(path), why=str(failure)
+            ) from failure
+        self._in = self._interpreter.get_input_details()
+        self._out = self._interpreter.get_output_details()
+        self.inputs = [_of_detail(detail) for detail in self._in]
+        self.outputs = [_of_detail(detail) for detail in self._out]
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        for detail in self._in:
+            self._interpreter.set_tensor(detail["index"], feeds[detail["name"]])
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise DeviceError("LiteRT cannot run the file", why=str(error)) from error
+        return {d["name"]: self._interpreter.get_tensor(d["index"]) for d in self._out}
+
+
+def _of_detail(detail: Mapping[str, Any]) -> Tensor:
+    shape = tuple(int(size) for size in detail["shape"])
+    return Tensor(str(detail["name"]), shape, np.dtype(detail["dtype"]))
