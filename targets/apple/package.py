@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.errors import InternalError
-from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple._coremltools import Function, ct, quiet
 from edgewise.targets.apple.deployment import core_ml_target
 from edgewise.targets.apple.lower import LoweredProgram
 from edgewise.targets.apple.passes import pipeline
@@ -38,8 +38,9 @@ _VOLATILE_METADATA = (
 )
 
 
-def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, list[str]]:
-    """Run the passes; gives the Core ML specification and the names of the passes.
+def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, list[str], Function]:
+    """Run the passes; gives the Core ML specification, the names of the passes, and the finished
+    main function.
 
     The weights are left in `folder`, in the package that coremltools writes there.
     """
@@ -65,7 +66,7 @@ def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, l
         ) from error
     for key in _VOLATILE_METADATA:
         specification.description.metadata.userDefined.pop(key, None)
-    return specification, list(passes.passes)
+    return specification, list(passes.passes), converted._mil_program.functions["main"]
 
 
 def write_package(specification: Any, weights: Path | None, path: Path) -> None:
@@ -118,7 +119,9 @@ class Conversion:
         self._compute = compute
         self._system = lowered.system
         try:
-            self._specification, self._passes = convert(lowered, compute, Path(self._folder.name))
+            self._specification, self._passes, self.main = convert(
+                lowered, compute, Path(self._folder.name)
+            )
         except BaseException:
             self._folder.cleanup()
             raise

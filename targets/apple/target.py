@@ -12,12 +12,12 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model
-from edgewise.targets.apple.deployment import SYSTEMS
+from edgewise.targets.apple.deployment import SYSTEMS, Need
+from edgewise.targets.apple.fp16_scales import lossy_scales
 from edgewise.targets.apple.legalize import LegalModel, legalize
-from edgewise.targets.apple.lint import lint
 from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions
 from edgewise.targets.apple.quantized_form import examine
-from edgewise.targets.apple.scheme import SCHEMES, format_need
+from edgewise.targets.apple.scheme import SCHEMES, format_needs
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
 from edgewise.targets.manifest import publish, tool_versions
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgewise.targets.apple.lower import Port
 
 TARGET_NAME = "apple"
+_STATES = Need("a state", "iOS18")
 
 
 class AppleTarget:
@@ -50,7 +51,8 @@ class AppleTarget:
     def check(self, model: ir.Model) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
         what may keep the model off the Neural Engine."""
-        from edgewise.targets.apple.lower import refusals
+        from edgewise.targets.apple.lower import lower, refusals
+        from edgewise.targets.apple.neural_engine import lint
 
         try:
             ready = _legalized(model)
@@ -58,9 +60,13 @@ class AppleTarget:
             return [refusal("apple/refused", error)]
         refused = [_refusal(error) for error in refusals(ready, SYSTEMS[-1])]
         try:
-            return refused + _advice(ready.model)
+            advice = _advice(ready.model)
         except ModelError:  # scales that are not constant: among the refusals already
             return refused
+        if refused:
+            return refused + advice
+        program = lower(ready, SYSTEMS[-1]).program
+        return advice + list(lint(program.functions["main"], narrowed=False).findings)
 
     def emit(
         self,
@@ -84,10 +90,12 @@ class AppleTarget:
         chosen = AppleOptions.of(options.options, wanted)
         ready = _legalized(model)
         check_precision(ready.model, wanted, self.precisions)
+        from edgewise.targets.apple.neural_engine import lint
         from edgewise.targets.apple.oldest_system import lower_for_oldest
         from edgewise.targets.apple.package import Conversion
 
-        fitted = lower_for_oldest(ready, format_need(wanted), chosen.deployment_target)
+        needs = [*format_needs(wanted), *([_STATES] if ready.states else [])]
+        fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
         lowered = fitted.program
         inputs = tuple(_signature(port) for port in lowered.inputs)
         outputs = tuple(_signature(port) for port in lowered.outputs)
@@ -107,7 +115,8 @@ class AppleTarget:
             )
             file_name = f"{options.name}.mlpackage"
             artifact = publish(out_dir, file_name, manifest, conversion.write)
-        return Artifact(artifact.path, artifact.manifest, tuple(_advice(ready.model)))
+        findings = (*_advice(ready.model), *lint(conversion.main).findings)
+        return Artifact(artifact.path, artifact.manifest, findings)
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
@@ -130,7 +139,7 @@ def _legalized(model: str | Path | ir.Model) -> LegalModel:
 
 def _advice(model: ir.Model) -> list[Finding]:
     form = examine(model).findings() if is_quantized_model(model) else []
-    return form + lint(model)
+    return form + lossy_scales(model)
 
 
 def _refusal(error: EdgewiseError) -> Finding:

@@ -290,19 +290,6 @@ def test_devices(make, tmp_path):
             TARGET.open(artifact, "mac")
 
 
-def test_lint(make):
-    def rules(op_type, operands, attributes=None):
-        model = make.node(op_type, operands, attributes or {}).model()
-        return {finding.rule for finding in TARGET.check(model)}
-
-    assert rules("Tan", [(2, 3)]) == {"apple/ane-no-path"}
-    assert rules("Gather", [(3, 4), np.array([0, 2])]) == {"apple/ane-gather"}
-    assert rules("Conv", [(1, 1, 20, 20), (1, 1, 15, 15)]) == {"apple/ane-kernel"}
-    assert rules("Conv", [(1, 1, 4, 4, 4), (1, 1, 3, 3, 3)]) == {"apple/ane-rank-5"}
-    assert rules("Relu", [(1, 20000)]) == {"apple/ane-dimension"}
-    assert rules("Relu", [(1, 20)]) == set()
-
-
 def test_fp16_is_close_to_the_float_model(make, matches_ort):
     node = make.node("Conv", [(1, 3, 9, 9), (4, 3, 3, 3), (4,)], {"pads": [1, 1, 1, 1]})
     matches_ort(node.model(), {"x": node.x}, precision="fp16", atol=0.05)
