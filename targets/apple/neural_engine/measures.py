@@ -138,7 +138,7 @@ def is_fp32(function: Any) -> float:
 
 def _dynamic_inputs(function: Any) -> float:
     tensors = [v for v in function.inputs.values() if not types.is_state(v.sym_type)]
-    return sum(len(_known(tensor.shape)) < len(tensor.shape) for tensor in tensors)
+    return float(sum(len(_known(tensor.shape)) < len(tensor.shape) for tensor in tensors))
 
 
 def _weight_gigabytes(function: Any) -> float:
@@ -148,7 +148,7 @@ def _weight_gigabytes(function: Any) -> float:
 
 
 def _quantized_activations(function: Any) -> float:
-    return sum(operation.op_type == "quantize" for operation in operations(function))
+    return float(sum(operation.op_type == "quantize" for operation in operations(function)))
 
 
 def _padding_waste(function: Any) -> float:
