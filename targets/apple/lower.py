@@ -35,13 +35,14 @@ class Port:
     """An input or output of the package: `value` of the model, named and typed as in the file.
 
     `model_shape` differs from `shape` for scalars, which are vectors of one element in the file.
+    Sizes of outputs that depend on the data are names.
     """
 
     value: ir.Value
     file_name: str
     dtype: str
-    shape: tuple[int, ...]
-    model_shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+    model_shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ class _Builder:
             if name in inputs:
                 name = self._names.fresh(name)
             var = emit(self._operands[value])
-            model_shape = tuple(int(dim) for dim in var.shape)
+            model_shape = _sizes(var, name)
             if 0 in model_shape:
                 raise _without_elements(f"output '{value.name}'")
             if not model_shape:
@@ -274,6 +275,14 @@ def _typed_input(port: Port, var: Var) -> Var:
     narrow = _NARROW.get(port.value.dtype) if port.value.dtype is not None else None
     var = var if port.model_shape else mb.squeeze(x=var, axes=[0])
     return var if narrow is None else mb.cast(x=var, dtype=narrow)
+
+
+def _sizes(var: Var, name: str) -> tuple[int | str, ...]:
+    """A size that depends on the data is a name of its own."""
+    return tuple(
+        f"{name}_size{axis}" if types.symbolic.is_symbolic(size) else int(size)
+        for axis, size in enumerate(var.shape)
+    )
 
 
 def _without_elements(where: str) -> ModelError:

@@ -157,6 +157,20 @@ def _scatter_nd(node: Node) -> Run:
     return run
 
 
+def _reverse_sequence(node: Node) -> Run:
+    """Of each batch, the first `lengths[b]` elements are turned around."""
+    axis, batch = node.integer("seq_axis", 0), node.integer("batch_axis", 0)
+
+    def run(inputs: Inputs) -> Result:
+        x = np.moveaxis(inputs["x"], (batch, axis), (0, 1))
+        out = x.copy()
+        for row, length in enumerate(np.asarray(inputs["lengths"]).tolist()):
+            out[row, :length] = x[row, :length][::-1]
+        return np.ascontiguousarray(np.moveaxis(out, (0, 1), (batch, axis)))
+
+    return run
+
+
 def _one_hot(node: Node) -> Run:
     axis = node.integer("axis", -1)
 
@@ -177,6 +191,7 @@ KERNELS: dict[str, Kernel] = {
     "gather_along_axis": _gather_along_axis,
     "gather_nd": _gather_nd,
     "one_hot": _one_hot,
+    "reverse_sequence": _reverse_sequence,
     "scatter": _scatter,
     "scatter_along_axis": _scatter_along_axis,
     "scatter_nd": _scatter_nd,
