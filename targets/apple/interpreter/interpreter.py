@@ -17,6 +17,7 @@ from edgewise.targets.apple.interpreter.images import ImageInput, fits
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array
 from edgewise.targets.apple.interpreter.numbers import HELD_AS, round_to_half
+from edgewise.targets.apple.interpreter.optional import filled
 from edgewise.targets.apple.interpreter.plan import Observer, Plan, Step, Tensor, build_plan
 from edgewise.targets.apple.interpreter.program import load_program
 from edgewise.targets.apple.interpreter.state import State
@@ -39,6 +40,7 @@ class TensorSpec:
     shape: tuple[int | str, ...]
     dtype: np.dtype[Any]
     color_space: str | None = None  # of an image input
+    optional: bool = False  # an input that may be left out
 
 
 class Interpreter:
@@ -72,6 +74,7 @@ class Interpreter:
         self._threads = threads
         loaded = load_program(path, KERNELS, function)
         self._images: Mapping[str, ImageInput] = loaded.images
+        self._defaults: Mapping[str, float] = loaded.defaults
         self._plan: Plan = build_plan(loaded.function, threads=threads, rounding=self._rounds)
         self.inputs = tuple(self._spec(tensor) for tensor in self._plan.inputs)
         self.outputs = tuple(self._spec(tensor) for tensor in self._plan.outputs)
@@ -94,7 +97,8 @@ class Interpreter:
         """Execute the program once.
 
         Args:
-            feeds: one array per input; floating point of any width is taken for fp16 and fp32.
+            feeds: one array per input, optional ones as it may be; floating point of any width is
+                taken for fp16 and fp32.
             state: what the program keeps; without it, it starts from zeros and keeps nothing.
             outputs: which outputs to return and in which order (all by default).
             observe: called with name and value of every tensor that is computed, in order. fp16
@@ -136,15 +140,22 @@ class Interpreter:
         image = self._images.get(tensor.name)
         if image is not None:
             return TensorSpec(tensor.name, tensor.shape, image.dtype, image.color_space)
-        return TensorSpec(tensor.name, tensor.shape, dtype)
+        return TensorSpec(
+            tensor.name, tensor.shape, dtype, optional=tensor.name in self._defaults
+        )
 
     def _taken(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if set(feeds) != set(self.input_names):
+        if set(feeds) - set(self.input_names) or set(self.input_names) - {*feeds, *self._defaults}:
             raise ModelError(
                 f"inputs {', '.join(sorted(feeds)) or 'none'} were given",
                 why=f"the program's inputs are {', '.join(self.input_names)}",
             )
-        return {tensor.name: self._take(tensor, feeds[tensor.name]) for tensor in self._plan.inputs}
+        taken = {}
+        for tensor in self._plan.inputs:
+            absent = tensor.name not in feeds
+            array = filled(tensor, self._defaults[tensor.name]) if absent else feeds[tensor.name]
+            taken[tensor.name] = self._take(tensor, array)
+        return taken
 
     def _take(self, tensor: Tensor, array: Array) -> Array:
         if tensor.name in self._images:

@@ -13,6 +13,7 @@ import google.protobuf.message
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
 from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
+from edgewise.targets.apple.interpreter.optional import default_values
 
 #: what this interpreter is called in errors
 TARGET = "the Core ML interpreter"
@@ -22,10 +23,12 @@ _IN_MEMORY = {"write_state": "coreml_update_state"}
 
 @dataclass(frozen=True, slots=True)
 class LoadedFunction:
-    """One function of a package: as MIL, with its weights read in, and which inputs are images."""
+    """One function of a package: as MIL, with its weights read in, which inputs are images, and
+    what fills those that may be left out."""
 
     function: Any
     images: Mapping[str, ImageInput]
+    defaults: Mapping[str, float]
 
 
 def load_program(
@@ -63,8 +66,9 @@ def load_program(
     except Exception as error:  # coremltools raises whatever its assertions and readers raise
         raise _broken(package, f"its program cannot be read ({_first_line(error)})") from error
     described = {function.name: function for function in spec.description.functions}
-    images = image_inputs(described.get(name, spec.description))
-    return LoadedFunction(program.functions[name], images)
+    description = described.get(name, spec.description)
+    function = program.functions[name]
+    return LoadedFunction(function, image_inputs(description), default_values(description))
 
 
 def _choose(spec: Any, wanted: str | None, package: Path) -> str:

@@ -178,6 +178,37 @@ def test_symbolic_shapes(tmp_path: Path) -> None:
         assert result.max() == x.max()
 
 
+def test_optional_inputs_have_a_default(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Sum(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + 2 * y
+
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with quiet():
+        traced = torch.jit.trace(Sum(), (torch.zeros(2, 3), torch.zeros(2, 3)))
+        model = ct.convert(
+            traced,
+            inputs=[
+                ct.TensorType(name="x", shape=(2, 3)),
+                ct.TensorType(name="y", shape=(2, 3), default_value=np.full((2, 3), 1.5, "f4")),
+            ],
+            minimum_deployment_target=ct.target.iOS16,
+            compute_precision=ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
+        model.save(str(tmp_path / "default.mlpackage"))
+    interpreter = Interpreter(tmp_path / "default.mlpackage")
+    assert [spec.optional for spec in interpreter.inputs] == [False, True]
+    (result,) = interpreter.run({"x": x}).values()
+    assert np.array_equal(result, x + 3)
+    (result,) = interpreter.run({"x": x, "y": x}).values()
+    assert np.array_equal(result, 3 * x)
+    with pytest.raises(ModelError, match="inputs y were given"):
+        interpreter.run({"y": x})
+
+
 def test_threads_do_not_change_the_result(package: Path) -> None:
     one, two = (Interpreter(package, threads=threads).run({"x": _x()}) for threads in (1, 2))
     np.testing.assert_allclose(one["projected"], two["projected"], rtol=1e-6)
@@ -187,19 +218,14 @@ def test_threads_do_not_change_the_result(package: Path) -> None:
 
 
 def test_an_operation_without_a_kernel_is_refused_at_load(save_mil: Any) -> None:
-    lstm = {
-        "initial_h": np.zeros((1, 4), np.float32),
-        "initial_c": np.zeros((1, 4), np.float32),
-        "weight_ih": np.zeros((16, 3), np.float32),
-        "weight_hh": np.zeros((16, 4), np.float32),
-    }
-    path = save_mil(
-        lambda x: mb.lstm(x=x, **lstm, name="memory")[0], {"x": np.zeros((5, 1, 3), np.float32)}
-    )
+    def build(x: Any) -> Any:
+        return mb.add(x=x, y=mb.random_normal(shape=np.array([3], np.int32), name="noise"))
+
+    path = save_mil(build, {"x": np.zeros((2, 3), np.float32)})
     with pytest.raises(UnsupportedOperator) as caught:
         Interpreter(path)
-    assert caught.value.op_type == "lstm"
-    assert "memory" in caught.value.node
+    assert caught.value.op_type == "random_normal"
+    assert "noise" in caught.value.node
 
 
 def _edit(package: Path, change: Callable[[Any], None]) -> None:
