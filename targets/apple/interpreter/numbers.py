@@ -43,6 +43,7 @@ DICTIONARY = "dictionary"
 MOVES_VALUES = frozenset(
     (
         "concat",
+        "cond",
         "coreml_update_state",
         "depth_to_space",
         "expand_dims",
@@ -70,6 +71,7 @@ MOVES_VALUES = frozenset(
         "tile",
         "transpose",
         "upsample_nearest_neighbor",
+        "while_loop",
     )
 )
 

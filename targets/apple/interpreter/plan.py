@@ -18,6 +18,7 @@ from edgewise.errors import ModelError
 from edgewise.targets.apple._coremltools import quiet, types
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
+from edgewise.targets.apple.interpreter.nested import CAPTURED, Block, captured, runner
 from edgewise.targets.apple.interpreter.numbers import (
     DICTIONARY,
     HELD_AS,
@@ -106,10 +107,29 @@ def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
     Raises:
         ModelError: a parameter makes no sense, or a value has a type without tensors.
     """
-    constants: dict[str, Any] = {}
-    raw: dict[str, Any] = {}  # constants in their own types: what decompression reads
+    known = _Known({}, {})
+    steps = _resolve(function.operations, known, threads, rounding)
+    outputs = tuple(_tensor(variable) for variable in function.outputs)
+    inputs = [v for v in function.inputs.values() if not types.is_state(v.sym_type)]
+    states = [v for v in function.inputs.values() if types.is_state(v.sym_type)]
+    plan = _finish(tuple(map(_tensor, inputs)), known.constants, steps, outputs)
+    return replace(plan, states=tuple(map(_state, states)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Values that are known before the program runs, by name, as kernels want them; and constants
+    in their own types, which decompression reads."""
+
+    constants: dict[str, Any]
+    raw: dict[str, Any]
+
+
+def _resolve(operations: Any, known: _Known, threads: int, rounding: bool) -> list[Step]:
+    """The steps of a block; what depends on constants alone is computed into `known`."""
+    constants, raw = known.constants, known.raw
     steps: list[Step] = []
-    for operation in function.operations:
+    for operation in operations:
         if operation.op_type == "const":
             variable = operation.outputs[0]
             raw[variable.name] = variable.val
@@ -122,21 +142,40 @@ def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
                 raw[variable.name] = value
                 constants[variable.name] = held(value, _tensor(variable).dtype)
         else:
-            step = _step(operation, constants, threads, rounding)
+            step = _step(operation, known, threads, rounding)
             if _is_known(step.arguments, constants):
                 with np.errstate(all="ignore"):
                     step.run(constants)
             else:
                 steps.append(step)
-    outputs = tuple(_tensor(variable) for variable in function.outputs)
-    inputs = [v for v in function.inputs.values() if not types.is_state(v.sym_type)]
-    states = [v for v in function.inputs.values() if types.is_state(v.sym_type)]
-    plan = _finish(tuple(map(_tensor, inputs)), constants, steps, outputs)
-    return replace(plan, states=tuple(map(_state, states)))
+    return steps
 
 
-def _step(operation: Any, constants: Mapping[str, Any], threads: int, rounding: bool) -> Step:
+def _block(block: Any, known: _Known, threads: int, rounding: bool) -> Block:
+    """A block of `cond` or `while_loop`, which sees all that is known around it."""
+    inner = _Known({**known.constants}, {**known.raw})
+    steps = _resolve(block.operations, inner, threads, rounding)
+    inputs = tuple(map(_tensor, block.inputs))
+    plan = _finish(inputs, inner.constants, steps, tuple(map(_tensor, block.outputs)))
+    own = {tensor.name for tensor in (*inputs, *(t for step in steps for t in step.outputs))}
+    own |= inner.constants.keys()
+    read = [name for step in steps for name in _names(step.arguments)]
+    outputs = tuple(tensor.name for tensor in plan.outputs)
+    return Block(
+        tuple(tensor.name for tensor in inputs),
+        tuple(name for name in dict.fromkeys([*read, *outputs]) if name not in own),
+        plan.constants,
+        plan.steps,
+        outputs,
+    )
+
+
+def _step(operation: Any, known: _Known, threads: int, rounding: bool) -> Step:
+    blocks = [_block(block, known, threads, rounding) for block in operation.blocks]
     arguments = _arguments(operation)
+    if captured(blocks):
+        arguments = (*arguments, (CAPTURED, captured(blocks)))
+    constants = known.constants
     node = Node(
         name=operation.name,
         op_type=operation.op_type,
@@ -154,7 +193,7 @@ def _step(operation: Any, constants: Mapping[str, Any], threads: int, rounding: 
         arguments=arguments,
         outputs=tuple(_tensor(variable) for variable in operation.outputs),
         node=node,
-        compute=_kernel(node),
+        compute=runner(node.op_type, blocks) if blocks else _kernel(node),
         round_half=rounding and node.op_type not in MOVES_VALUES,
         threads=threads,
     )

@@ -13,7 +13,9 @@ import google.protobuf.message
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
 from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
+from edgewise.targets.apple.interpreter.nested import BLOCK_OPERATIONS
 from edgewise.targets.apple.interpreter.optional import default_values
+from edgewise.targets.apple.interpreter.weight_file import fault
 
 #: what this interpreter is called in errors
 TARGET = "the Core ML interpreter"
@@ -53,7 +55,13 @@ def load_program(
     spec = _parse(model_file, package)
     name = _choose(spec, name, package)
     specialization = spec.mlProgram.functions[name]
-    _check_operations(specialization.block_specializations[specialization.opset], supported)
+    if specialization.opset not in specialization.block_specializations:
+        raise _broken(package, f"function '{name}' has no operations for its own version")
+    block = specialization.block_specializations[specialization.opset]
+    _check_operations(block, supported)
+    weights = model_file.parent / "weights"
+    if why := fault(block, weights):
+        raise _broken(package, why)
     try:
         with quiet():
             from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
@@ -61,7 +69,7 @@ def load_program(
             program = load_milproto(
                 spec,
                 specification_version=spec.specificationVersion,
-                file_weights_dir=str(model_file.parent / "weights"),
+                file_weights_dir=str(weights),
             )
     except Exception as error:  # coremltools raises whatever its assertions and readers raise
         raise _broken(package, f"its program cannot be read ({_first_line(error)})") from error
@@ -129,7 +137,9 @@ def _check_operations(block: Any, supported: Container[str]) -> None:
     for operation in block.operations:
         constant = operation.type == "const" or operation.type.startswith("constexpr_")
         known = _IN_MEMORY.get(operation.type, operation.type)
-        if not constant and known not in supported:
+        for inner in operation.blocks:
+            _check_operations(inner, supported)
+        if not constant and known not in supported and known not in BLOCK_OPERATIONS:
             raise UnsupportedOperator(
                 next((output.name for output in operation.outputs), ""),
                 operation.type,

@@ -7,9 +7,9 @@ are) and by coremltools' own tests on Macs, where a plain implementation stands 
          sum of both; peepholes of i, f, o, that of o reading the new cell. `clip` bounds the cell,
          not what goes into the gates: a node with `clip` is written step by step, and so is one
          with `input_forget`. Both directions may be in one operation, if their functions agree.
-2. gru   r * h goes into the product with the recurrent weights: `linear_before_reset` = 0. Gates in
-         the order r, candidate, z, where ONNX has z, r, candidate. From the second sample of a batch
-         on Core ML gives 0 (a remark in its tests): batch 1 only.
+2. gru   r * h goes into the product with the recurrent weights: `linear_before_reset` = 0. Gates
+         in the order r, candidate, z, where ONNX has z, r, candidate. From the second sample of a
+         batch on Core ML gives 0 (a remark in its tests): batch 1 only.
 3. rnn   one gate.
 
 A sequence that MIL walks in "reverse" comes out in the order of the walk, unlike in ONNX. So the
