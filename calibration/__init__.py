@@ -13,6 +13,7 @@ from edgewise.calibration.ranges import DEFAULT_PERCENTILE, METHODS
 from edgewise.calibration.scheme import (
     PRECISION_ALIASES,
     NumberFormat,
+    Palette,
     Precision,
     QuantParams,
     Scheme,
@@ -25,6 +26,7 @@ __all__ = [
     "METHODS",
     "PRECISION_ALIASES",
     "NumberFormat",
+    "Palette",
     "Precision",
     "QuantParams",
     "Quantized",

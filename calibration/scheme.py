@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Precision = Literal["fp32", "fp16", "bf16", "w8a8", "w8a16", "w8", "w4"]
+Precision = Literal[
+    "fp32", "fp16", "bf16", "w8a8", "w8a16", "w8", "w4", "palette8", "palette6", "palette4"
+]
 Granularity = Literal["per_tensor", "per_channel", "per_block"]
 IntegerType = Literal["int4", "uint4", "int8", "uint8", "int16", "uint16"]
 
@@ -46,6 +48,16 @@ class NumberFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Palette:
+    """Weights as places in a table of at most `2**bits` values."""
+
+    bits: Literal[4, 6, 8]
+    group_size: int = 0  # output channels that share a table; 0: the whole weight has one
+    #: table values are numbers of this type, where they fit it
+    value_dtype: Literal["float32", "float16"] = "float16"
+
+
+@dataclass(frozen=True, slots=True)
 class Scheme:
     """What a target's integer kernels demand of a QDQ model. Float precisions have no formats."""
 
@@ -53,6 +65,10 @@ class Scheme:
     precision: Precision
     activation: NumberFormat | None = None
     weight: NumberFormat | None = None
+    #: in place of `weight`: the model stays float, with few different values in each weight
+    palette: Palette | None = None
+    #: weights of fewer elements stay float where weights alone are quantized
+    smallest_weight: int = 256
     #: operators to quantize; any other stays in float between DequantizeLinear and QuantizeLinear
     quantized_ops: frozenset[str] = frozenset()
     #: operators whose quantized inputs and outputs must carry one scale and zero point
@@ -72,7 +88,7 @@ class Scheme:
 
     @property
     def is_quantized(self) -> bool:
-        return self.weight is not None
+        return self.weight is not None or self.palette is not None
 
     @property
     def needs_statistics(self) -> bool:

@@ -7,14 +7,17 @@ them with the scales s and no zero point:
     per_block     one scale for each output channel and `block_size` values along the reduced axis;
                   where the axis is no multiple of the block, the weight falls back to per_channel
 
-Only weights that a kernel of the target takes are quantized: constant matrices of Gemm and MatMul
-with at least `MIN_ELEMENTS` values, below which integers save nothing. All others stay as they are.
+A scheme with a palette gives each weight few different values instead (see `palettes`).
+
+Only weights of the scheme's operators are quantized: constant matrices of Gemm and MatMul, kernels
+of convolutions, tables that Gather looks up, with at least `smallest_weight` values, below which
+integers save nothing. All others stay as they are.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,17 +28,18 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.calibration.float_form import name_nodes, to_float_form
-from edgewise.calibration.operands import channel_axis, inputs_of_role, is_float
+from edgewise.calibration.operands import is_float
+from edgewise.calibration.palettes import mark_excluded, palettize
 from edgewise.calibration.parameters import limits, symmetric_scales
 from edgewise.calibration.placement import Placement, check_excluded
 from edgewise.calibration.quantize import Quantized
-from edgewise.calibration.scheme import IntegerType, NumberFormat, Scheme
+from edgewise.calibration.scheme import IntegerType, NumberFormat, Palette, Scheme
+from edgewise.calibration.weight_axes import Weight, weight_of
 from edgewise.errors import ModelError, UnsupportedPrecision
 from edgewise.findings import Finding
 from edgewise.graph import add_initializer, attribute, constant, is_quantized_model, node_label
 from edgewise.graph.quantized import DEQUANTIZE
 
-MIN_ELEMENTS = 256
 _DTYPES: dict[IntegerType, npt.DTypeLike] = {"int4": ml_dtypes.int4, "int8": np.int8}
 #: operators whose large constants are worth a remark when they stay in float
 _WEIGHTED_OPS = frozenset(
@@ -46,11 +50,12 @@ _WEIGHTED_OPS = frozenset(
 def quantize_weights(
     model: ir.Model, scheme: Scheme, *, exclude: Collection[str] = ()
 ) -> Quantized:
-    """Put DequantizeLinear behind the integers of every weight that the scheme quantizes.
+    """Put DequantizeLinear behind the integers of every weight that the scheme quantizes, or give
+    it the few values of a palette.
 
     Args:
         model: hub model, never changed.
-        scheme: with a format for weights and none for activations.
+        scheme: with a format for weights, or a palette, and none for activations.
         exclude: names of nodes to leave in float.
 
     Raises:
@@ -58,7 +63,7 @@ def quantize_weights(
         UnsupportedPrecision: the scheme quantizes activations, or wants weights of another form.
         ModelError: the model is quantized already, or nothing in it can be quantized.
     """
-    number = _weight_format(scheme)
+    number = None if scheme.palette is not None else _weight_format(scheme)
     if is_quantized_model(model):
         raise ModelError("the model is quantized already", remedy="Start from the float model.")
     work = ir.from_proto(ir.to_proto(model))
@@ -68,25 +73,34 @@ def quantize_weights(
     chosen = frozenset(
         node.name or ""
         for node in work.graph
-        if node.name not in exclude and _takes_integers(node, scheme)
+        if node.name not in exclude and _takes(node, scheme)
     )
     if not chosen:
         raise ModelError(
             "nothing in the model can be quantized",
             why=f"{scheme.target} {scheme.precision} stores the weights of "
-            f"{' and '.join(sorted(scheme.quantized_ops))} as integers, and the model has none "
-            f"with {MIN_ELEMENTS} values or more",
+            f"{' and '.join(sorted(scheme.quantized_ops))} as {_form(scheme)}, and the model has "
+            f"none with {scheme.smallest_weight} values or more",
             remedy="Choose a float precision.",
         )
-    by_channel = replace(number, granularity="per_channel", block_size=0)
-    to_float_form(work, Placement(chosen, ()), replace(scheme, weight=by_channel))
     findings = _remarks_on_floats(work, chosen, scheme)
-    for node in work.graph:
-        if node.name in chosen:
+    nodes = [node for node in work.graph if node.name in chosen]
+    if number is not None:
+        by_channel = replace(number, granularity="per_channel", block_size=0)
+        products = frozenset(node.name or "" for node in nodes if node.op_type != "Gather")
+        to_float_form(work, Placement(products, ()), replace(scheme, weight=by_channel))
+        for node in nodes:
             findings += _quantize_weight(work.graph, node, number)
+    elif scheme.palette is not None:
+        _palettize_weights(work.graph, nodes, scheme.palette)
+        mark_excluded(work, exclude)
     common.TopologicalSortPass()(work)
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     return Quantized(work, tuple(findings))
+
+
+def _form(scheme: Scheme) -> str:
+    return "integers" if scheme.palette is None else "tables"
 
 
 def _weight_format(scheme: Scheme) -> NumberFormat:
@@ -104,45 +118,57 @@ def _weight_format(scheme: Scheme) -> NumberFormat:
     return number
 
 
-def _takes_integers(node: ir.Node, scheme: Scheme) -> bool:
-    if node.domain not in ("", "ai.onnx") or node.op_type not in scheme.quantized_ops:
-        return False
-    weights = inputs_of_role(node, "weight")
-    array = constant(weights[0]) if len(weights) == 1 and weights[0] is node.inputs[1] else None
-    if array is None or array.ndim != 2 or array.size < MIN_ELEMENTS:
+def _takes(node: ir.Node, scheme: Scheme) -> bool:
+    weight = weight_of(node) if node.op_type in scheme.quantized_ops else None
+    array = None if weight is None else constant(weight.value)
+    if array is None or array.size < scheme.smallest_weight:
         return False
     return bool(np.isfinite(array).all()) and attribute(node, "alpha", 1.0) != 0.0
+
+
+def _palettize_weights(graph: ir.Graph, nodes: Iterable[ir.Node], palette: Palette) -> None:
+    done: set[ir.Value] = set()
+    for node in nodes:
+        weight = weight_of(node)
+        array = None if weight is None else constant(weight.value)
+        if weight is None or array is None or weight.value in done:
+            continue  # an earlier node of the same weight has given it its values
+        few = palettize(array, weight.output, palette)
+        new = add_initializer(graph, f"{weight.value.name}_palette", few)
+        ir.convenience.replace_all_uses_with(weight.value, new, replace_graph_outputs=True)
+        graph.initializers.pop(weight.value.name or "", None)
+        done.add(new)
 
 
 def _quantize_weight(graph: ir.Graph, node: ir.Node, number: NumberFormat) -> list[Finding]:
     """Rewire the node's weight to a DequantizeLinear; the first node of a shared weight does it for
     all. Gives a finding where the weight falls back."""
-    weight = node.inputs[1]
-    array = constant(weight)
+    weight = weight_of(node)
+    array = None if weight is None else constant(weight.value)
     if weight is None or array is None:
         return []  # an earlier node of the same weight has rewired this one
     findings = []
-    axis = channel_axis(node, weight, replace(number, granularity="per_channel"))
-    if axis is None:
-        raise ValueError(f"the weight of '{node.name}' has no channels")
-    obstacle = _block_obstacle(array, axis, number)
+    obstacle = _block_obstacle(array, weight.reduced, number)
     if obstacle is not None:
         message = f"its weight has one scale per channel: {obstacle}"
         findings.append(Finding("calibration/block-fallback", "info", message, node_label(node)))
-        number = replace(number, granularity="per_channel", block_size=0, scale_dtype="float32")
-    integers, scales = round_to_nearest(array, axis, number)
-    _rewire(graph, weight, integers, scales, axis, number)
+        kept = number.scale_dtype if number.scale_dtype == "float16" else "float32"
+        number = replace(number, granularity="per_channel", block_size=0, scale_dtype=kept)
+    integers, scales = round_to_nearest(array, weight, number)
+    _rewire(graph, weight, integers, scales, number)
     return findings
 
 
-def _block_obstacle(array: npt.NDArray[Any], axis: int, number: NumberFormat) -> str | None:
+def _block_obstacle(
+    array: npt.NDArray[Any], reduced: int | None, number: NumberFormat
+) -> str | None:
     """Why a weight cannot have one scale per block; None when it can, or need not."""
     if number.granularity != "per_block":
         return None
-    if array.shape[1 - axis] % number.block_size:
-        return (
-            f"{array.shape[1 - axis]} values are no multiple of the block size {number.block_size}"
-        )
+    if reduced is None:
+        return "its channels are in groups"
+    if array.shape[reduced] % number.block_size:
+        return f"{array.shape[reduced]} values are no multiple of the block size {number.block_size}"
     largest = np.array([np.abs(array).max()], np.float32)
     if not np.isfinite(symmetric_scales(largest, number)).all():
         return f"{number.scale_dtype} does not hold its scales"
@@ -150,39 +176,47 @@ def _block_obstacle(array: npt.NDArray[Any], axis: int, number: NumberFormat) ->
 
 
 def round_to_nearest(
-    array: npt.NDArray[Any], axis: int, number: NumberFormat
+    array: npt.NDArray[Any], weight: Weight, number: NumberFormat
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-    """Integers of a matrix with output channels along `axis`, and scales.
+    """Integers and scales of a weight.
 
-    Scales have the shape (channels,), or per block that of the matrix with the other axis divided
-    by the block size.
+    Scales have the shape (channels,), or per block that of the weight with the reduced axis divided
+    by the block size. A block of a convolution takes in the whole window.
     """
-    rows = np.moveaxis(array.astype(np.float32), axis, 0)
-    block = number.block_size or rows.shape[1]
-    blocks = rows.reshape(rows.shape[0], -1, block)
-    scales = symmetric_scales(np.abs(blocks).max(axis=2), number)
+    axis = array.ndim if number.granularity == "per_channel" else weight.reduced or 0
+    shape = (*array.shape, 1)
+    block = number.block_size or 1
+    split = (*shape[:axis], shape[axis] // block, block, *shape[axis + 1 :])
+    blocks = array.astype(np.float32).reshape(split)
+    output = weight.output + (weight.output > axis)
+    shared = tuple(i for i in range(len(split)) if i not in (output, axis))
+    scales = symmetric_scales(np.abs(blocks).max(axis=shared, keepdims=True), number)
     low, high = limits(number)
-    steps = np.clip(np.rint(blocks / scales[..., None]), low, high)
-    integers = np.moveaxis(steps.reshape(rows.shape), 0, axis).astype(_DTYPES[number.dtype])
+    steps = np.clip(np.rint(blocks / scales), low, high)
+    integers = np.ascontiguousarray(steps.reshape(array.shape).astype(_DTYPES[number.dtype]))
     if number.granularity == "per_channel":
-        return np.ascontiguousarray(integers), scales[:, 0]
-    return np.ascontiguousarray(integers), np.ascontiguousarray(np.moveaxis(scales, 0, axis))
+        return integers, scales.reshape(-1)
+    spread = np.broadcast_to(scales.take(0, axis + 1), (*split[: axis + 1], *split[axis + 2 :]))
+    return integers, np.ascontiguousarray(spread[..., 0])
 
 
 def _rewire(
     graph: ir.Graph,
-    weight: ir.Value,
+    place: Weight,
     integers: npt.NDArray[Any],
     scales: npt.NDArray[np.float32],
-    axis: int,
     number: NumberFormat,
 ) -> None:
+    weight = place.value
     readers = list(weight.uses())
     stored = add_initializer(graph, f"{weight.name}_quantized", integers)
     scale = add_initializer(graph, f"{weight.name}_scale", scales)
-    attributes = [ir.AttrInt64("axis", axis)]
-    if number.granularity == "per_block":
-        attributes = [ir.AttrInt64("axis", 1 - axis), ir.AttrInt64("block_size", number.block_size)]
+    attributes = [ir.AttrInt64("axis", place.output)]
+    if number.granularity == "per_block" and place.reduced is not None:
+        attributes = [
+            ir.AttrInt64("axis", place.reduced),
+            ir.AttrInt64("block_size", number.block_size),
+        ]
     dequantize = ir.Node(
         "",
         DEQUANTIZE,
@@ -208,7 +242,7 @@ def _remarks_on_floats(model: ir.Model, chosen: Collection[str], scheme: Scheme)
         large = [
             value
             for value in node.inputs
-            if value is not None and is_float(value) and _elements(value) >= MIN_ELEMENTS
+            if value is not None and is_float(value) and _elements(value) >= scheme.smallest_weight
         ]
         nodes[node.op_type] += bool(large)
         sizes.update({value.name or "": 4 * _elements(value) for value in large})
@@ -221,7 +255,8 @@ def _remarks_on_floats(model: ir.Model, chosen: Collection[str], scheme: Scheme)
             "info",
             f"{sum(sizes.values()) / 1e6:.1f} MB of weights stay float32: {kinds}",
             remedy=f"{scheme.target} {scheme.precision} stores the weights of "
-            f"{' and '.join(sorted(scheme.quantized_ops))} as integers; w8a8 and fp16 reach more.",
+            f"{' and '.join(sorted(scheme.quantized_ops))} as {_form(scheme)}; w8a8 and fp16 reach"
+            " more.",
         )
     ]
 

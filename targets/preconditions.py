@@ -31,20 +31,21 @@ def check_precision(model: ir.Model, scheme: Scheme, precisions: Iterable[str]) 
     """Raises ModelError when the model is float where the scheme is quantized, or the reverse, or
     quantizes activations where the scheme does not, or the reverse."""
     quantized = is_quantized_model(model)
-    if scheme.is_quantized and not quantized:
+    integers = scheme.weight is not None
+    if integers and not quantized:
         floats = " or ".join(name for name in precisions if name.startswith("fp"))
         raise ModelError(
             f"precision {scheme.precision} needs a quantized model",
             why="the model has no QuantizeLinear or DequantizeLinear",
             remedy=f"Calibrate and quantize it first, or ask for {floats}.",
         )
-    if quantized and not scheme.is_quantized:
+    if quantized and not integers:
         raise ModelError(
             f"precision {scheme.precision} needs a float model",
             why="the model holds QuantizeLinear or DequantizeLinear",
             remedy="Emit the model from before quantization, or ask for precision w8a8.",
         )
-    if scheme.is_quantized:
+    if integers:
         _check_activations(model, scheme)
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
-from edgewise.calibration.scheme import PRECISION_ALIASES
+from edgewise.calibration.scheme import PRECISION_ALIASES, Precision
 from edgewise.targets import TARGETS
 
 #: what a target's own option may hold; the target itself knows which
 OptionValue = bool | int | float | str | list[str]
 
-PRECISIONS = ("fp32", "fp16", "bf16", "w8a8", "w8a16", "w8", "w4")
+PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,22 +36,24 @@ class Fitted:
         }
 
 
-def lower_for_oldest(legal: LegalModel, format_need: Need | None, demanded: System | None) -> Fitted:
+def lower_for_oldest(
+    legal: LegalModel, known: Sequence[Need], demanded: System | None
+) -> Fitted:
     """Lower for the system that the user demands, else for the oldest one that will do.
 
     Args:
         legal: with static shapes.
-        format_need: what the number formats ask for, if anything.
+        known: what is known to be needed before any operator is looked at.
         demanded: the user's `deployment_target`.
 
     Raises:
         UnsupportedOperator: a node has no expression in Core ML.
         ModelError: the demanded system is too old, or an input has no type or shape in Core ML.
     """
-    if format_need is not None and demanded is not None and is_older(demanded, format_need.system):
-        raise _too_old(format_need, demanded)
-    needs = [] if format_need is None else [format_need]
-    start = demanded or (SYSTEMS[0] if format_need is None else format_need.system)
+    needs = sorted(known, key=lambda need: SYSTEMS.index(need.system))
+    if demanded is not None and needs and is_older(demanded, needs[-1].system):
+        raise _too_old(needs[-1], demanded)
+    start = demanded or (needs[-1].system if needs else SYSTEMS[0])
     program, refused = try_lower(legal, start)
     if refused:
         needs += _needs(legal, start, refused)

@@ -11,8 +11,6 @@ from edgewise.targets.apple._coremltools import types
 from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.ops.shape import MAX_RANK
 
-_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
-
 
 def concat(call: Call) -> Operand:
     values = [call.var(index) for index in range(call.input_count)]
@@ -55,42 +53,6 @@ def slice_(call: Call) -> Operand:
     )
 
 
-def pad(call: Call) -> Operand:
-    """Negative pads cut elements off, before the others are added."""
-    mode = call.attribute("mode", "constant")
-    if mode not in _PAD_MODES:
-        call.refuse(f"Core ML has no '{mode}' padding", f"Use one of {', '.join(_PAD_MODES)}.")
-    rank = call.rank(0)
-    given = call.ints(1, "pads")
-    axes = [a % rank for a in call.ints(3, "axes")] if call.has(3) else list(range(rank))
-    begin, end = [0] * rank, [0] * rank
-    for position, axis in enumerate(axes):
-        begin[axis], end[axis] = given[position], given[position + len(axes)]
-    x = call.var(0)
-    if min(begin + end) < 0:
-        cut_end = [size + min(0, e) for size, e in zip(call.shape(0), end, strict=True)]
-        x = mb.slice_by_index(x=x, begin=[max(0, -b) for b in begin], end=cut_end)
-    added = [(max(0, b), max(0, e)) for b, e in zip(begin, end, strict=True)]
-    if not any(b or e for b, e in added):
-        return x
-    if mode != "constant":
-        if any(b or e for b, e in added[:-2]):
-            call.refuse(
-                f"Core ML pads only the last two axes with mode '{mode}'",
-                "Pad the other axes with zeros.",
-            )
-        added = added[-2:]
-    value = call.scalar(2, "value") if call.has(2) and mode == "constant" else 0.0
-    constant = np.float32(value) if call.is_float(0) else np.int32(value)
-    return mb.pad(
-        x=x,
-        pad=[amount for pair in added for amount in pair],
-        mode=_PAD_MODES[mode],
-        constant_val=constant,
-        name=call.name,
-    )
-
-
 def gather(call: Call) -> Operand:
     """1. Constant indices are made positive. 2. Computed ones must be positive already where Core
     ML runs, so the axis length is added to the negative ones."""
@@ -106,7 +68,7 @@ def gather(call: Call) -> Operand:
             cond=mb.less(x=raw, y=np.int32(0)), a=mb.add(x=raw, y=np.int32(length)), b=raw
         )
     return mb.gather(
-        x=call.var(0), indices=index, axis=axis, validate_indices=False, name=call.name
+        x=call.var(0), indices=index, axis=axis, name=call.name
     )
 
 
@@ -129,15 +91,3 @@ def expand(call: Call) -> Operand:
         x = mb.reshape(x=x, shape=aligned)
     reps = [1 if size == have else size for size, have in zip(target, aligned, strict=True)]
     return x if max(reps, default=1) == 1 else mb.tile(x=x, reps=reps, name=call.name)
-
-
-def depth_to_space(call: Call) -> Operand:
-    """DCR is MIL `depth_to_space`; CRD is `pixel_shuffle`."""
-    block = call.attribute("blocksize")
-    if call.attribute("mode", "DCR") == "CRD":
-        return mb.pixel_shuffle(x=call.var(0), upscale_factor=block, name=call.name)
-    return mb.depth_to_space(x=call.var(0), block_size=block, name=call.name)
-
-
-def space_to_depth(call: Call) -> Operand:
-    return mb.space_to_depth(x=call.var(0), block_size=call.attribute("blocksize"), name=call.name)

@@ -1,6 +1,6 @@
 """QuantizeLinear and DequantizeLinear.
 
-1. Of a constant: int8 and uint8 stay quantized (`QuantizedConstant`), int32 biases become floats.
+1. Of a constant: integers of 4 and 8 bits stay (`QuantizedConstant`), int32 biases become floats.
 2. Of a computed value: MIL `quantize` and `dequantize`, which exist for int8 and uint8 (iOS 17).
 
 Scales and zero points enter the program exactly as the model has them.
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from edgewise.graph import TensorQuantization, quantization_of
 from edgewise.targets.apple._coremltools import Builder as mb
-from edgewise.targets.apple._coremltools import Var
+from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Array, Call, Operand
-from edgewise.targets.apple.weights import QuantizedConstant
+from edgewise.targets.apple.weights import STORED_TYPES, QuantizedConstant
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -24,14 +25,14 @@ _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 def quantize_linear(call: Call) -> Operand:
     quantization = quantization_of(call.node)
     dtype = quantization.zero_point.dtype
+    _refuse_blocks(call, quantization)
+    if call.is_constant(0) and dtype in STORED_TYPES:
+        return quantize(call.array(0, "data"), quantization)
     if dtype not in _BYTES:
         call.refuse(
             f"Core ML quantizes activations to int8 or uint8, not to {dtype}",
             "Quantize with w8a8.",
         )
-    _refuse_blocks(call, quantization)
-    if call.is_constant(0):
-        return quantize(call.array(0, "data"), quantization)
     return mb.quantize(
         input=call.var(0),
         output_dtype=dtype.name,
@@ -44,21 +45,29 @@ def dequantize_linear(call: Call) -> Operand:
     quantization = quantization_of(call.node)
     operand = call.operand(0)
     if isinstance(operand, Var):
+        _refuse_blocks(call, quantization)
+        dtype = quantization.zero_point.dtype.name
+        if types.builtin_to_string(operand.dtype) != dtype:  # the result of integer arithmetic
+            operand = mb.cast(x=operand, dtype=dtype)
         return mb.dequantize(input=operand, name=call.name, **_parameters(quantization))
     if isinstance(operand, QuantizedConstant):
         call.refuse("its input is dequantized already", "Export the model again.")
     if operand.dtype == np.int32:
         return quantization.dequantize(operand)
-    if operand.dtype not in _BYTES:
+    if operand.dtype not in STORED_TYPES:
         call.refuse(
-            f"weights of type {operand.dtype} are not offered", "Quantize the weights to int8."
+            f"weights of type {operand.dtype} are not offered",
+            "Quantize the weights to int8 or int4.",
         )
-    _refuse_blocks(call, quantization)
-    return (
-        QuantizedConstant(operand, quantization)
-        if operand.ndim
-        else quantization.dequantize(operand)
-    )
+    if not operand.ndim:
+        return quantization.dequantize(operand)
+    weight = QuantizedConstant.of(operand, quantization, call.system)
+    if not weight.fits_system:
+        call.refuse(
+            f"{call.system} has no weights of 4 bits and none with scales per block",
+            "Quantize to int8, per tensor or per channel.",
+        )
+    return weight
 
 
 def quantize(array: Array, quantization: TensorQuantization) -> Array:
@@ -68,16 +77,17 @@ def quantize(array: Array, quantization: TensorQuantization) -> Array:
         shape = [1] * array.ndim
         shape[quantization.axis] = -1
         scale, zero = scale.reshape(shape), zero.reshape(shape)
-    info = np.iinfo(zero.dtype)
+    info = ml_dtypes.iinfo(zero.dtype)
     shifted = np.rint(array.astype(np.float32) / scale) + zero.astype(np.float32)
-    return np.asarray(np.clip(shifted, info.min, info.max).astype(zero.dtype))  # 0-d gives a scalar
+    whole = np.clip(shifted, info.min, info.max).astype(np.int8 if info.min else np.uint8)
+    return np.asarray(whole.astype(zero.dtype))  # 0-d gives a scalar
 
 
 def _refuse_blocks(call: Call, quantization: TensorQuantization) -> None:
     if quantization.block_size:
         call.refuse(
-            "scales per block need iOS 18 operations, which are not offered",
-            "Quantize per tensor or per channel.",
+            "Core ML has no scales per block for values that are computed",
+            "Quantize activations per tensor.",
         )
 
 
