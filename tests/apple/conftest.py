@@ -192,8 +192,10 @@ def matches_ort(tmp_path: Path) -> Compare:
         atol: float = 1e-5,
         precision: str = "fp32",
         compute: str | None = None,
+        system: str | None = None,
     ) -> dict[str, Array]:
-        options = EmitOptions(options={} if compute is None else {"compute": compute})
+        given = {"compute": compute, "deployment_target": system}
+        options = EmitOptions(options={k: v for k, v in given.items() if v is not None})
         artifact = TARGET.emit(model, tmp_path / "out", precision, options=options)
         results = TARGET.open(artifact.path).run(feeds)
         expected = OrtSession(prepare(model, batch=1)).run(feeds)
@@ -244,3 +246,8 @@ class Make:
 @pytest.fixture
 def make() -> Make:
     return Make()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -8,34 +8,40 @@ indices with `select`, as MIL's documentation of `gather` recommends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Call
 
-#: operations whose int32 results are never negative
-_COUNTED = ("reduce_argmax", "reduce_argmin", "topk", "argsort", "non_zero")
+#: operators that count from the front
+_COUNTING = ("ArgMax", "ArgMin", "TopK", "NonZero")
+#: operators that hand integers on
+_HANDING_ON = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 IntArray = npt.NDArray[np.int32]
 
 
 def positions(call: Call, index: int, sizes: int | Sequence[int]) -> IntArray | Var:
     """Input `index`; `sizes` is that of the axis, or of one axis per element of its last axis."""
     limits = np.asarray(sizes, np.int64)
-    if not call.is_constant(index):
-        return counted(call.var(index), limits.astype(np.int32))
-    given = call.array(index, "indices").astype(np.int64)
-    if ((given < -limits) | (given >= limits)).any():
-        call.refuse("an index lies outside of its axis", "Correct the indices.")
-    return np.where(given < 0, given + limits, given).astype(np.int32)
-
-
-def counted(indices: Var, sizes: Any) -> Var:
-    """Computed indices, the negative ones counted from the front."""
-    if indices.op is not None and indices.op.op_type in _COUNTED:
+    if call.is_constant(index):
+        given = call.array(index, "indices").astype(np.int64)
+        if ((given < -limits) | (given >= limits)).any():
+            call.refuse("an index lies outside of its axis", "Correct the indices.")
+        return np.where(given < 0, given + limits, given).astype(np.int32)
+    indices = call.var(index)
+    if _is_counted(call.node.inputs[index]):
         return indices
-    from_end = mb.add(x=indices, y=sizes[()])
+    from_end = mb.add(x=indices, y=limits.astype(np.int32)[()])
     return mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=from_end, b=indices)
+
+
+def _is_counted(value: ir.Value | None) -> bool:
+    """Whether the indices are never negative."""
+    node = None if value is None else value.producer()
+    while node is not None and node.op_type in _HANDING_ON and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node is not None and node.op_type in _COUNTING

@@ -182,6 +182,21 @@ def test_scatter_on_a_negative_axis_of_integers(apply_kernel: Any) -> None:
     assert data.tolist() == [[9, 9, 9]]  # the input is untouched
 
 
+@pytest.mark.parametrize(("axis", "batch"), [(0, 1), (1, 0), (2, 0), (-1, 1)])
+def test_reverse_sequence(run_mil: Any, axis: int, batch: int) -> None:
+    x = _x(3, 4, 5)
+    lengths = np.arange(x.shape[batch], dtype=np.int32)
+    (result,) = run_mil(
+        lambda x: mb.reverse_sequence(x=x, lengths=lengths, seq_axis=axis, batch_axis=batch),
+        {"x": x},
+    )
+    for at in np.ndindex(x.shape):
+        source, length = list(at), lengths[at[batch]]
+        if at[axis] < length:
+            source[axis] = length - 1 - at[axis]
+        assert result[at] == x[tuple(source)]
+
+
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 def test_one_hot(run_mil: Any, axis: int) -> None:
     indices = np.array([[0, 2], [5, -1]], np.int32)  # out of range: no hot place
