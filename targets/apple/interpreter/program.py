@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,13 @@ class LoadedFunction:
 
 
 def load_program(
-    path: str | Path, supported: Container[str], name: str | None = None
+    path: str | Path, supported: Container[str] | None, name: str | None = None
 ) -> LoadedFunction:
     """A function of the package.
 
     Args:
         path: the `.mlpackage` folder.
-        supported: the operations, beside constants, that can be executed.
+        supported: the operations, beside constants, that can be executed; None: it is not to be.
         name: of the function; the package's default one without.
 
     Raises:
@@ -49,8 +50,7 @@ def load_program(
         ModelError: the package is incomplete, damaged, or holds no ML Program.
     """
     package = Path(path)
-    if not package.exists():
-        raise UsageError("no such package", where=str(package), remedy="Check the path.")
+    _check_kind(package)
     model_file = _model_file(package)
     spec = _parse(model_file, package)
     name = _choose(spec, name, package)
@@ -58,7 +58,8 @@ def load_program(
     if specialization.opset not in specialization.block_specializations:
         raise _broken(package, f"function '{name}' has no operations for its own version")
     block = specialization.block_specializations[specialization.opset]
-    _check_operations(block, supported)
+    if supported is not None:
+        _check_operations(block, supported)
     weights = model_file.parent / "weights"
     if why := fault(block, weights):
         raise _broken(package, why)
@@ -77,6 +78,26 @@ def load_program(
     description = described.get(name, spec.description)
     function = program.functions[name]
     return LoadedFunction(function, image_inputs(description), default_values(description))
+
+
+def _check_kind(package: Path) -> None:
+    """Refuse what is no folder of a package by its own name."""
+    if not package.exists():
+        raise UsageError("no such package", where=str(package), remedy="Check the path.")
+    if package.suffix == ".mlmodelc":
+        raise ModelError(
+            "a compiled model cannot be read",
+            where=str(package),
+            remedy="Give the .mlpackage that it was compiled from.",
+        )
+    if package.is_file():
+        packed = zipfile.is_zipfile(package)
+        raise ModelError(
+            "not a package",
+            where=str(package),
+            why="it is an archive" if packed else "it is a file, and a package is a folder",
+            remedy="Unpack it." if packed else "Give a .mlpackage with an ML Program.",
+        )
 
 
 def _choose(spec: Any, wanted: str | None, package: Path) -> str:
@@ -157,4 +178,5 @@ def _broken(package: Path, why: str) -> ModelError:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    kind = type(error).__name__
+    return f"{kind}: {lines[0]}" if lines else kind
