@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
@@ -19,6 +19,9 @@ from edgewise.targets.apple.weights import QuantizedConstant
 Array = npt.NDArray[Any]
 #: a computed value, a constant, or a quantized constant
 Operand: TypeAlias = Var | Array | QuantizedConstant
+
+#: a body and its inputs to its outputs
+LowerBody: TypeAlias = Callable[[ir.Graph, Sequence[Operand]], list[Operand]]
 
 TARGET_NAME = "Core ML"
 _INT32 = np.iinfo(np.int32)
@@ -49,9 +52,16 @@ class Call:
     """One node on its way into the program. Inputs are numbered as in the ONNX specification."""
 
     def __init__(
-        self, node: ir.Node, operands: Mapping[ir.Value, Operand], name: str, system: System
+        self,
+        node: ir.Node,
+        operands: Mapping[ir.Value, Operand],
+        name: str,
+        system: System,
+        lower_body: LowerBody,
     ) -> None:
         self.node = node
+        #: lowers a body of control flow, its inputs given, in the block under construction
+        self.lower_body = lower_body
         #: the oldest system that must run the package: its operations are those at hand
         self.system = system
         #: identifier for the operation that computes the first output
@@ -147,8 +157,8 @@ def named(name: str | None) -> dict[str, str]:
 
 
 def core_ml_array(array: Array) -> Any:
-    """A constant in the types of MIL: float32, int32 (saturated), int8, uint8 or bool."""
+    """A constant in the types that MIL computes with: float32, int32 (saturated) or bool."""
     array = as_float32(array)
-    if array.dtype.kind in "iu" and array.dtype not in (np.int8, np.uint8):
+    if array.dtype.kind in "iu":
         array = np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
     return np.ascontiguousarray(array) if array.ndim else array[()]

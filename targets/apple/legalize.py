@@ -7,7 +7,7 @@ writer can stand beside the one for Core ML.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -17,19 +17,22 @@ from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
 from edgewise.graph.prepare import settle
 from edgewise.targets.apple.flat_layers import flatten_layers
+from edgewise.targets.apple.rank_limit import limit_rank
 from edgewise.targets.apple.redundant_pairs import drop_redundant_pairs
-from edgewise.targets.apple.whole_layers import join_layers
 from edgewise.targets.apple.states import State, states_of
+from edgewise.targets.apple.whole_layers import join_layers
 
 
 @dataclass(frozen=True, slots=True)
 class LegalModel:
     """`declined` tells why some nodes that the writer lacks could not be expanded, `states` which
-    inputs and outputs the package is to keep to itself."""
+    inputs and outputs the package is to keep to itself, `user_shapes` which shapes inputs and
+    outputs of more axes than Core ML has had in the user's model."""
 
     model: ir.Model
     declined: Mapping[ir.Node, CannotExpand]
     states: tuple[State, ...] = ()
+    user_shapes: Mapping[ir.Value, tuple[int, ...]] = field(default_factory=dict)
 
 
 def legalize(
@@ -55,7 +58,11 @@ def legalize(
         settle(model)
 
     declined = expand(model, lambda node: not is_known(node), loops=True)
+    limited = limit_rank(model)
+    if limited.changed:
+        declined = expand(model, lambda node: not is_known(node), loops=True)
+        declined |= limited.declined
     join_layers(model)
     drop_redundant_pairs(model)
     flatten_layers(model)
-    return LegalModel(model, declined, states_of(model.graph, states or {}))
+    return LegalModel(model, declined, states_of(model.graph, states or {}), limited.shapes)

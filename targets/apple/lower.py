@@ -9,7 +9,7 @@ from the first such pooling on, its shapes prove nothing and are not compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgewise.graph import attribute, node_label, static_shape
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Function, Program, Var, quiet, types
 from edgewise.targets.apple.call import Call, Operand, emit, refusal
+from edgewise.targets.apple.collapse import MAX_RANK
 from edgewise.targets.apple.deployment import System, core_ml_target
 from edgewise.targets.apple.legalize import LegalModel
 from edgewise.targets.apple.names import NameTable
@@ -34,7 +35,8 @@ from edgewise.targets.apple.weights import QuantizedConstant
 class Port:
     """An input or output of the package: `value` of the model, named and typed as in the file.
 
-    `model_shape` differs from `shape` for scalars, which are vectors of one element in the file.
+    `model_shape` differs from `shape` for scalars, which are vectors of one element in the file,
+    and for tensors of more axes than Core ML has (see `rank_limit`).
     Sizes of outputs that depend on the data are names.
     """
 
@@ -107,6 +109,7 @@ class _Builder:
         self._graph = legal.model.graph
         self._declined = legal.declined
         self._states = legal.states
+        self._user_shapes = legal.user_shapes
         self._system = system
         self._names = NameTable()
         self._operands: dict[ir.Value, Operand] = {}
@@ -126,7 +129,7 @@ class _Builder:
                 self._operands[port.value] = _typed_input(port, function.inputs[port.file_name])
             for k in kept:
                 self._operands[k.source.value] = _read_state(function.inputs[k.source.file_name])
-            self._load_initializers()
+            self._load_initializers(self._graph)
             for node in self._graph:
                 self._lower_node(node, collected)
             taken = {port.file_name for port in inputs} | {k.source.file_name for k in kept}
@@ -168,11 +171,25 @@ class _Builder:
             )
         if 0 in shape:
             raise _without_elements(f"input '{value.name}'")
-        dtype = _FILE_TYPES[value.dtype]
-        return Port(value, self._names.of(str(value.name)), dtype, shape or (1,), shape)
+        if len(shape) > MAX_RANK:
+            raise ModelError(
+                f"Core ML tensors have at most {MAX_RANK} axes, not {len(shape)}",
+                where=f"input '{value.name}'",
+                remedy="Give the input fewer axes.",
+            )
+        name, dtype = self._names.of(str(value.name)), _FILE_TYPES[value.dtype]
+        return Port(value, name, dtype, shape or (1,), self._user_shapes.get(value, shape))
 
-    def _load_initializers(self) -> None:
-        for value in self._graph.initializers.values():
+    def _lower_body(self, body: ir.Graph, given: Sequence[Operand]) -> list[Operand]:
+        """A body of control flow. coremltools may ask for the same one twice, to find the types."""
+        self._operands.update(zip(body.inputs, given, strict=True))
+        self._load_initializers(body)
+        for node in body:
+            self._lower_node(node, None)
+        return [self._operands[value] for value in body.outputs]
+
+    def _load_initializers(self, graph: ir.Graph) -> None:
+        for value in graph.initializers.values():
             if value.const_value is not None:
                 self._operands[value] = value.const_value.numpy()
 
@@ -202,7 +219,8 @@ class _Builder:
                 " Core ML lowering",
                 "Replace it with operators that have one, or cut the model in front of it.",
             )
-        call = Call(node, self._operands, self._operation_name(node), self._system)
+        name = self._operation_name(node)
+        call = Call(node, self._operands, name, self._system, self._lower_body)
         try:
             with origin(node_label(node)):
                 result = lowering.lower(call)
@@ -214,7 +232,12 @@ class _Builder:
                 node, f"coremltools refuses it: {why}", "Simplify the node or leave it out."
             ) from error
         single = isinstance(result, (Var, np.ndarray, QuantizedConstant))
-        return [result] if single else list(result)  # type: ignore[arg-type]
+        results: list[Operand] = [result] if single else list(result)  # type: ignore[list-item, arg-type]
+        most = max((len(found.shape) for found in results if isinstance(found, Var)), default=0)
+        if most > MAX_RANK:
+            why = f"Core ML tensors have at most {MAX_RANK} axes, not {most}"
+            raise refusal(node, why, "Write it with fewer axes.")
+        return results
 
     def _operation_name(self, node: ir.Node) -> str:
         """After the first output; the name of a model output is kept for the output itself."""
@@ -240,7 +263,8 @@ class _Builder:
                 var = mb.cast(x=var, dtype=dtype, name=name)
             else:
                 var = mb.identity(x=var, name=name)
-            port = Port(value, name, dtype, model_shape or (1,), model_shape)
+            user_shape = self._user_shapes.get(value, model_shape)
+            port = Port(value, name, dtype, model_shape or (1,), user_shape)
             finished.append((port, var))
         return finished
 

@@ -10,10 +10,8 @@ import numpy as np
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Call, Operand
+from edgewise.targets.apple.collapse import MAX_RANK
 from edgewise.targets.apple.weights import QuantizedConstant
-
-#: Core ML tensors have at most five axes
-MAX_RANK = 5
 
 
 def reshape(call: Call) -> Operand:

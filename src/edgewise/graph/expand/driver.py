@@ -25,6 +25,7 @@ def expand(
     *,
     by_body: bool = True,
     loops: bool = False,
+    table: Mapping[str, Expand] = EXPANSIONS,
 ) -> dict[ir.Node, CannotExpand]:
     """Replace, in place, every node that is wanted gone and can be written in simpler ones.
 
@@ -36,6 +37,7 @@ def expand(
         wanted: whether the caller cannot express a node of the ONNX standard.
         by_body: expand operators without an entry in the table by their function body, too.
         loops: long sequences become a Loop; without it each step is written out.
+        table: the expansions, by operator.
 
     Returns:
         The nodes that an expansion declined, with its reason; they stand as they were.
@@ -51,7 +53,7 @@ def expand(
         for node in list(model.graph.all_nodes()):
             if node.domain not in _STANDARD or not wanted(node) or node in final:
                 continue
-            function: Expand | None = EXPANSIONS.get(node.op_type)
+            function: Expand | None = table.get(node.op_type)
             if function is None and by_body and has_body(node, opset):
                 function = expand_by_body
             if function is None or node.graph is None:
