@@ -21,9 +21,10 @@ from edgewise.targets.android.dynamic_batch import (
 from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.options import DYNAMIC, AndroidOptions
-from edgewise.targets.android.pixels import Folded, fold_preprocessing, remaining_preprocessing
+from edgewise.targets.android.pixels import Folded, fold_preprocessing
 from edgewise.targets.android.shared_memory import keep_apart
 from edgewise.targets.android.tables import use_tables
+from edgewise.targets.pictures import remaining_preprocessing
 
 #: raises when a model does not fit what is asked for
 Check = Callable[[ir.Model], None]

@@ -30,7 +30,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.errors import ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import (
     add_initializer,
@@ -52,8 +51,7 @@ from edgewise.targets.android.pixel_rounding import (
     whole_zero_point,
 )
 from edgewise.targets.base import Normalization
-
-_DEFAULTS: Mapping[str, float] = {"mean": 0.0, "std": 1.0}
+from edgewise.targets.pictures import picture_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +102,6 @@ def fold_preprocessing(model: ir.Model, preprocessing: Mapping[str, Any] | None)
         UsageError: nothing says how pictures become inputs.
         ModelError: the model has several inputs, or one that pictures cannot feed.
     """
-    if preprocessing is None:
-        raise UsageError(
-            "fold_preprocessing needs to know the preprocessing",
-            where="[targets.android]",
-            remedy="Describe it in [data.image].",
-        )
     picture = _take_over(model, preprocessing)
     normalization = Normalization(
         tuple(float(mean) for mean in picture.mean),
@@ -124,48 +116,15 @@ def fold_preprocessing(model: ir.Model, preprocessing: Mapping[str, Any] | None)
     return Folded(str(picture.pixels.name), hub_dtype, normalization, tuple(findings))
 
 
-def remaining_preprocessing(preprocessing: Mapping[str, Any], layout: str) -> dict[str, Any]:
-    """What is left to do for the application: resize, crop, and uint8 pixels, RGB or gray."""
-    color = "gray" if preprocessing.get("color") == "gray" else "rgb"
-    rest = {"color": color, "mean": (0.0,), "std": (1.0,), "layout": layout.lower()}
-    return {**preprocessing, **rest}
-
-
-def _take_over(model: ir.Model, preprocessing: Mapping[str, Any]) -> _Picture:
+def _take_over(model: ir.Model, preprocessing: Mapping[str, Any] | None) -> _Picture:
     """Put a uint8 input in place of the model's; its readers still read the old value."""
     graph = model.graph
-    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-    if len(inputs) != 1:
-        raise _refuse(f"the model has {len(inputs)} inputs, and pictures feed one")
-    source = inputs[0]
-    axis = 3 if preprocessing.get("layout") == "nhwc" else 1
-    bgr = preprocessing.get("color") == "bgr"
-    channels = 1 if preprocessing.get("color") == "gray" else 3
-    if source.shape is None or len(source.shape) != 4 or source.shape[axis] != channels:
-        raise _refuse(f"input '{source.name}' is no picture of {channels} channels")
-    mean, std = (_per_channel(preprocessing.get(k, d), channels) for k, d in _DEFAULTS.items())
-    if source.dtype == ir.DataType.UINT8 and (mean.any() or (std != 1).any()):
-        raise _refuse(f"input '{source.name}' takes uint8, and would be normalized to fractions")
-    if source.dtype not in (ir.DataType.FLOAT, ir.DataType.UINT8):
-        raise _refuse(f"input '{source.name}' is {source.dtype}, not float32")
+    found = picture_input(model, preprocessing, "android")
+    source = found.source
     pixels = ir.Value(name=source.name, shape=source.shape, type=ir.TensorType(ir.DataType.UINT8))
     source.name = f"{pixels.name}/normalized"
     graph.inputs[graph.inputs.index(source)] = pixels
-    order = tuple(reversed(range(channels))) if bgr else tuple(range(channels))
-    return _Picture(model, source, pixels, axis, mean, std, order)
-
-
-def _per_channel(numbers: Any, channels: int) -> Floats:
-    return np.broadcast_to(np.asarray(numbers, np.float64).reshape(-1), (channels,)).copy()
-
-
-def _refuse(why: str) -> ModelError:
-    return ModelError(
-        "the preprocessing cannot be folded into the graph",
-        where="[targets.android] fold_preprocessing",
-        why=why,
-        remedy="Leave it out, and preprocess in the application.",
-    )
+    return _Picture(model, source, pixels, found.channel_axis, found.mean, found.std, found.order)
 
 
 # ---- the order of channels, in the weights (case 1)

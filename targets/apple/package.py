@@ -17,14 +17,19 @@ import json
 import shutil
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgewise.errors import InternalError
 from edgewise.targets.apple._coremltools import Function, ct, quiet
+from edgewise.targets.apple.classifier import Classifier
 from edgewise.targets.apple.deployment import core_ml_target
+from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.lower import LoweredProgram
+from edgewise.targets.apple.metadata import sign
 from edgewise.targets.apple.passes import pipeline
+from edgewise.targets.apple.program_view import ProgramView, origins_of, read_program
 from edgewise.targets.base import About
 
 _AUTHOR = "com.apple.CoreML"
@@ -38,13 +43,15 @@ _VOLATILE_METADATA = (
 )
 
 
-def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, list[str], Function]:
+def convert(
+    lowered: LoweredProgram, compute: str, folder: Path, classifier: Classifier | None = None
+) -> tuple[Any, list[str], Function]:
     """Run the passes; gives the Core ML specification, the names of the passes, and the finished
     main function.
 
     The weights are left in `folder`, in the package that coremltools writes there.
     """
-    passes = pipeline(compute)
+    passes = pipeline(compute, stateful=bool(lowered.states))
     precision = ct.precision.FLOAT16 if compute == "fp16" else ct.precision.FLOAT32
     try:
         with quiet():
@@ -55,6 +62,7 @@ def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, l
                 minimum_deployment_target=core_ml_target(lowered.system),
                 compute_precision=precision,
                 pass_pipeline=passes,
+                classifier_config=None if classifier is None else _configuration(classifier),
                 skip_model_load=True,
                 package_dir=str(folder / "converted.mlpackage"),
             )
@@ -67,6 +75,14 @@ def convert(lowered: LoweredProgram, compute: str, folder: Path) -> tuple[Any, l
     for key in _VOLATILE_METADATA:
         specification.description.metadata.userDefined.pop(key, None)
     return specification, list(passes.passes), converted._mil_program.functions["main"]
+
+
+def _configuration(classifier: Classifier) -> Any:
+    return ct.ClassifierConfig(
+        class_labels=list(classifier.labels),
+        predicted_feature_name=classifier.label_name,
+        predicted_probabilities_output=classifier.values.file_name,
+    )
 
 
 def write_package(specification: Any, weights: Path | None, path: Path) -> None:
@@ -114,14 +130,21 @@ class Conversion:
     """A converted program that waits to be written; used as a context, for its weights lie in a
     temporary folder until then."""
 
-    def __init__(self, lowered: LoweredProgram, compute: str) -> None:
+    def __init__(
+        self, lowered: LoweredProgram, compute: str, ends: Interface | None = None
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="edgewise-")
         self._compute = compute
         self._system = lowered.system
         try:
             self._specification, self._passes, self.main = convert(
-                lowered, compute, Path(self._folder.name)
+                lowered,
+                compute,
+                Path(self._folder.name),
+                None if ends is None else ends.classifier,
             )
+            if ends is not None:
+                ends.write(self._specification.description)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -132,13 +155,9 @@ class Conversion:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def sign(self, about: About) -> None:
-        """Put what the user says of the model where Xcode shows it."""
-        metadata = self._specification.description.metadata
-        metadata.shortDescription = about.description
-        metadata.versionString = about.version
-        metadata.author = about.author
-        metadata.license = about.license
+    def sign(self, about: About, facts: Mapping[str, str]) -> None:
+        """Put what the user says of the model where Xcode shows it, and `facts` beside it."""
+        sign(self._specification.description.metadata, about, facts)
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the package beyond its tensors."""
@@ -150,8 +169,20 @@ class Conversion:
         }
 
     def write(self, path: Path) -> None:
+        write_package(self._specification, self._weights(), path)
+
+    def read_back(self) -> ProgramView:
+        """The program, parsed from the bytes that `write` writes."""
+        weights = self._weights()
+        return read_program(
+            self._specification.SerializeToString(deterministic=True),
+            b"" if weights is None else weights.read_bytes(),
+            origins_of(self.main),
+        )
+
+    def _weights(self) -> Path | None:
         data = Path(self._folder.name) / "converted.mlpackage" / "Data"
         weights = data / _WEIGHTS_PATH / _WEIGHTS_FILE
         if not (data / _MODEL_PATH).is_file():
             raise InternalError("coremltools left no package behind", where=str(data))
-        write_package(self._specification, weights if weights.is_file() else None, path)
+        return weights if weights.is_file() else None

@@ -50,10 +50,17 @@ _CLEANUP = (
     "common::topological_reorder",
     "common::dead_code_elimination",
 )
+#: write a state right behind the operation that makes its value, and read it from there: what Core
+#: ML can do in place
+_STATES = (
+    "common::canonicalize_inplace_pattern",
+    "common::prefer_state_in_downstream",
+    "common::dead_code_elimination",
+)
 
 
-def pipeline(compute: str) -> Any:
+def pipeline(compute: str, *, stateful: bool = False) -> Any:
     """A `PassPipeline` for computation in `fp16` or `fp32`."""
     narrowing = _NARROWING if compute == "fp16" else ()
-    names = [*_FUSIONS, *narrowing, *_CLEANUP]
+    names = [*_FUSIONS, *narrowing, *_CLEANUP, *(_STATES if stateful else ())]
     return pass_pipeline.PassPipeline(pass_names=names, pipeline_name="edgewise")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from edgewise.errors import DeviceError, EdgewiseError, ModelError, UsageError
+from edgewise.targets.apple.kept import KeptInputs
 from edgewise.targets.base import Array, Feeds, Manifest, TensorSignature, from_file, to_file
 
 #: why no latency is reported away from Apple's hardware
@@ -19,45 +20,74 @@ INTERPRETED = (
 )
 
 
+class Memory(Protocol):
+    """The states of a package between runs; zeros at first."""
+
+    def read(self, name: str) -> Array: ...
+
+    def write(self, name: str, array: Array) -> None: ...
+
+
 class Runner(Protocol):
-    """Executes a package: arrays by file name in, arrays by file name out."""
+    """Executes a package: values by file name in, values by file name out. A picture is an array of
+    planes in the order red, green, blue; a classifier gives a label and a dictionary."""
 
-    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]: ...
+    def run(self, feeds: Mapping[str, Array], *, state: Any = None) -> Mapping[str, Any]: ...
 
-
-class CoreMLRunner:
-    """Core ML itself, through coremltools; on macOS only."""
-
-    def __init__(self, path: Path) -> None:
-        from edgewise.targets.apple._coremltools import ct, quiet
-
-        with quiet():
-            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.ALL)
-
-    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        results = self._model.predict(dict(feeds))
-        return {name: np.asarray(value) for name, value in results.items()}
+    def make_state(self) -> Memory: ...
 
 
 class AppleSession:
     """Implements `edgewise.targets.base.Session`."""
 
-    def __init__(self, runner: Runner, manifest: Manifest, *, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        manifest: Manifest,
+        *,
+        device: str,
+        threads: int,
+        latency_reason: str | None,
+    ) -> None:
         self.device = device
         self.threads = threads
-        self.latency_reason = None if isinstance(runner, CoreMLRunner) else INTERPRETED
+        self.latency_reason = latency_reason
         self._runner: Runner | None = runner
-        self._inputs = {signature.name: signature for signature in manifest.inputs}
-        self._outputs = manifest.outputs
+        self._labels = manifest.labels
+        self._states = KeptInputs.of(manifest)
+        self._memory = runner.make_state() if self._states.names else None
+        kept = self._states.names
+        self._inputs = {s.name: s for s in manifest.inputs if s.name not in kept}
+        self._outputs = tuple(s for s in manifest.outputs if s.name not in kept.values())
         self._prepared: dict[str, Array] | None = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """Raises UsageError for wrong input names and ModelError where a shape does not fit."""
-        results = self._execute(self._convert(feeds))
-        return {out.name: _to_hub(results[out.file_name], out) for out in self._outputs}
+        """Run once.
+
+        The inputs that a package keeps as states are all given or all left out. Given, they are
+        written before the run, and what they have become is among the outputs. Left out, the run
+        goes on from the last one (from zeros at first, and after `reset`).
+
+        Raises:
+            UsageError: wrong input names.
+            ModelError: a shape or type does not fit.
+        """
+        given, kept = self._states.split(feeds)
+        converted = self._convert(given)
+        self._write(kept)
+        results = self._execute(converted)
+        outputs = {out.name: self._from_file(results, out) for out in self._outputs}
+        return {**outputs, **self._read()} if kept else outputs
+
+    def reset(self) -> None:
+        """Forget what earlier runs have left in the states."""
+        if self._memory is not None and self._runner is not None:
+            self._memory = self._runner.make_state()
 
     def prepare(self, feeds: Feeds) -> None:
-        self._prepared = self._convert(feeds)
+        given, kept = self._states.split(feeds)
+        self._prepared = self._convert(given)
+        self._write(kept)
 
     def invoke(self) -> None:
         if self._prepared is None:
@@ -66,13 +96,33 @@ class AppleSession:
 
     def close(self) -> None:
         self._prepared = None
-        self._runner = None
+        self._runner = self._memory = None
 
-    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+    def _write(self, kept: Mapping[str, Array]) -> None:
+        if self._memory is None:
+            return
+        for name, array in kept.items():
+            signature = self._states.inputs[name]
+            self._memory.write(signature.file_name, _to_file(array, signature))
+
+    def _read(self) -> dict[str, Array]:
+        if self._memory is None:
+            return {}
+        return {
+            out.name: _to_hub(self._memory.read(out.file_name), out) for out in self._states.outputs
+        }
+
+    def _from_file(self, results: Mapping[str, Any], output: TensorSignature) -> Array:
+        value = results[output.file_name]
+        if isinstance(value, Mapping):  # a classifier's
+            value = np.array([value[label] for label in self._labels]).reshape(output.shape)
+        return _to_hub(value, output)
+
+    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Any]:
         if self._runner is None:
             raise DeviceError("the session is closed", remedy="Open the artifact again.")
         try:
-            return self._runner.run(feeds)
+            return self._runner.run(feeds, state=self._memory)
         except EdgewiseError:
             raise
         except Exception as error:  # Core ML and coremltools raise bare RuntimeErrors and others
@@ -92,35 +142,49 @@ class AppleSession:
         }
 
 
-def open_session(path: Path, manifest: Manifest, device: str, threads: int) -> AppleSession:
-    """Open the package on `local` or `mac`. Raises DeviceError for any other device."""
-    on_mac = sys.platform == "darwin"
-    if device not in ("local", "mac"):
-        raise DeviceError(f"unknown device '{device}'", remedy="Known devices: local, mac.")
-    if device == "mac" and not on_mac:
-        raise DeviceError(
-            "no Mac here",
-            where="device 'mac'",
-            why="Core ML runs on Apple hardware only",
-            remedy="Use device 'local', which interprets the package.",
-        )
-    runner: Runner
-    if on_mac:
-        runner, described = CoreMLRunner(path), f"{device} (Core ML)"
-    else:
-        from edgewise.targets.apple.interpreter import Interpreter
+def open_session(
+    path: Path, manifest: Manifest, device: str, threads: int, function: str | None = None
+) -> AppleSession:
+    """Open a function of the package, the only one without its name, on `local` (Core ML on a Mac,
+    the interpreter elsewhere), on `mac`, or on `mac:HOST`, which ssh reaches.
 
-        runner, described = Interpreter(path, threads=threads), f"{device} (interpreter)"
-    return AppleSession(runner, manifest, device=described, threads=threads)
+    Raises:
+        DeviceError: another device, `mac` where there is none, or a Mac that cannot be reached.
+        ModelError: the package cannot be read.
+    """
+    from edgewise.targets.apple.mac import MacAddress, open_on_mac
+
+    on_mac = sys.platform == "darwin"
+    address = MacAddress.of("mac" if on_mac and device == "local" else device)
+    if address is None and device != "local":
+        raise DeviceError(
+            f"unknown device '{device}'",
+            remedy="Known devices: local, mac, and mac:user@host.",
+        )
+    if address is not None:
+        if not address.host and not on_mac:
+            raise DeviceError(
+                "no Mac here",
+                where="device 'mac'",
+                why="Core ML runs on Apple hardware only",
+                remedy="Use device 'local', which interprets the package, or mac:user@host.",
+            )
+        return open_on_mac(path, manifest, address, function)
+    from edgewise.targets.apple.interpreter import Interpreter
+
+    runner = Interpreter(path, threads=threads, function=function)
+    return AppleSession(
+        runner, manifest, device="local (interpreter)", threads=threads, latency_reason=INTERPRETED
+    )
 
 
 def _to_file(array: Array, signature: TensorSignature) -> Array:
     value = np.asarray(array)
-    if value.shape != signature.shape:
+    if value.shape != signature.hub_shape:
         raise ModelError(
             f"shape {value.shape} does not fit",
             where=f"input '{signature.name}'",
-            why=f"the package was made for {signature.shape}",
+            why=f"the package was made for {signature.hub_shape}",
         )
     if value.dtype != np.dtype(signature.hub_dtype):
         raise ModelError(
@@ -128,10 +192,18 @@ def _to_file(array: Array, signature: TensorSignature) -> Array:
             where=f"input '{signature.name}'",
             why=f"the model's is {signature.hub_dtype}",
         )
-    return to_file(value, signature)
+    converted = to_file(value, signature)
+    return converted.reshape(signature.shape) if _regroups(signature) else converted
 
 
 def _to_hub(array: Array, signature: TensorSignature) -> Array:
-    """Scalars of the model are vectors of one element in the file."""
-    scalar = not signature.hub_shape
-    return from_file(np.asarray(array).reshape(()) if scalar else np.asarray(array), signature)
+    value = np.asarray(array)
+    return from_file(
+        value.reshape(signature.hub_shape) if _regroups(signature) else value, signature
+    )
+
+
+def _regroups(signature: TensorSignature) -> bool:
+    """Core ML has no scalars and at most five axes: the file has the same elements in one axis, or
+    with the last axes merged."""
+    return len(signature.hub_shape) != len(signature.shape)

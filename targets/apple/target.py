@@ -11,16 +11,22 @@ import onnx_ir as ir
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model
-from edgewise.targets.apple.deployment import SYSTEMS, Need
+from edgewise.graph import activation_dtypes, load, prepare
+from edgewise.targets.apple.classifier import classifier_of, score_remarks
+from edgewise.targets.apple.deployment import SYSTEMS
 from edgewise.targets.apple.fp16_scales import lossy_scales
+from edgewise.targets.apple.images import Picture, take_picture
+from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.legalize import LegalModel, legalize
-from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions
-from edgewise.targets.apple.quantized_form import examine
+from edgewise.targets.apple.metadata import facts_of, source_hash
+from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions, scheme_with
+from edgewise.targets.apple.promises import Promises, promises_of
 from edgewise.targets.apple.scheme import SCHEMES, format_needs
 from edgewise.targets.apple.session import AppleSession, open_session
-from edgewise.targets.base import Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.apple.states import NEED as STATE_NEED
+from edgewise.targets.base import Artifact, EmitOptions, Manifest
 from edgewise.targets.manifest import publish, tool_versions
+from edgewise.targets.pictures import remaining_preprocessing
 from edgewise.targets.preconditions import (
     artifact_of,
     check_precision,
@@ -29,10 +35,10 @@ from edgewise.targets.preconditions import (
 )
 
 if TYPE_CHECKING:
-    from edgewise.targets.apple.lower import Port
+    from edgewise.targets.apple.package import Conversion
+    from edgewise.targets.apple.quantized_form import QuantizedForm
 
 TARGET_NAME = "apple"
-_STATES = Need("a state", "iOS18")
 
 
 class AppleTarget:
@@ -43,10 +49,10 @@ class AppleTarget:
     options = KNOWN_OPTIONS
 
     def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
-        return scheme_of(TARGET_NAME, SCHEMES, precision)
+        return scheme_with(scheme_of(TARGET_NAME, SCHEMES, precision), options or {})
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
-        AppleOptions.of(options, self.scheme(precision))
+        AppleOptions.of(options, self.scheme(precision, options))
 
     def check(self, model: ir.Model) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
@@ -60,13 +66,18 @@ class AppleTarget:
             return [refusal("apple/refused", error)]
         refused = [_refusal(error) for error in refusals(ready, SYSTEMS[-1])]
         try:
-            advice = _advice(ready.model)
+            advice = lossy_scales(ready.model)
         except ModelError:  # scales that are not constant: among the refusals already
             return refused
         if refused:
             return refused + advice
-        program = lower(ready, SYSTEMS[-1]).program
-        return advice + list(lint(program.functions["main"], narrowed=False).findings)
+        main = lower(ready, SYSTEMS[-1]).program.functions["main"]
+        if activation_dtypes(ready.model):
+            from edgewise.targets.apple.program_view import view_of
+            from edgewise.targets.apple.quantized_form import examine
+
+            advice += examine(view_of(main), promises_of(ready.model).operators).findings()
+        return advice + list(lint(main, narrowed=False).findings)
 
     def emit(
         self,
@@ -85,37 +96,57 @@ class AppleTarget:
             ModelError: the model is float where `precision` is quantized or the other way round,
                 or has inputs that Core ML has not.
         """
-        options = options or EmitOptions()
-        wanted = scheme_of(TARGET_NAME, SCHEMES, precision)
-        chosen = AppleOptions.of(options.options, wanted)
-        ready = _legalized(model)
-        check_precision(ready.model, wanted, self.precisions)
         from edgewise.targets.apple.neural_engine import lint
         from edgewise.targets.apple.oldest_system import lower_for_oldest
         from edgewise.targets.apple.package import Conversion
+        from edgewise.targets.apple.tables import check_values, store_as_tables
 
-        needs = [*format_needs(wanted), *([_STATES] if ready.states else [])]
+        options = options or EmitOptions()
+        wanted = self.scheme(precision, options.options)
+        chosen = AppleOptions.of(options.options, wanted)
+        source = load(model)
+        if wanted.palette is not None:
+            check_values(source, wanted)
+        digest = source_hash(source)
+        ready, picture = _ready(source, source is not model, chosen, options.preprocessing)
+        check_precision(ready.model, wanted, self.precisions)
+        needs = [*format_needs(wanted), *([STATE_NEED] if ready.states else [])]
         fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
         lowered = fitted.program
-        inputs = tuple(_signature(port) for port in lowered.inputs)
-        outputs = tuple(_signature(port) for port in lowered.outputs)
-        with Conversion(lowered, chosen.compute) as conversion:
-            conversion.sign(options.about)
+        store_as_tables(lowered, wanted)
+        classifier = None
+        if chosen.classifier:
+            wanted_output = None if chosen.classifier is True else chosen.classifier
+            classifier = classifier_of(lowered, options.labels, wanted_output)
+        ends = Interface(lowered, ready.model.graph, picture, classifier)
+        with Conversion(lowered, chosen.compute, ends) as conversion:
+            form = _verified(conversion, promises_of(ready.model))
+            activations = activation_dtypes(ready.model)
+            facts = facts_of(options.name, wanted.precision, digest, ends)
+            conversion.sign(options.about, facts)
             manifest = Manifest(
                 name=options.name,
                 target=TARGET_NAME,
                 precision=wanted.precision,
-                inputs=inputs,
-                outputs=outputs,
+                inputs=ends.inputs,
+                outputs=ends.outputs,
                 files={},
                 versions=tool_versions("coremltools", "onnx", "onnx-ir"),
                 labels=options.labels,
-                preprocessing=options.preprocessing,
-                options={**conversion.describe(), "needs": fitted.describe()},
+                preprocessing=_left_over(options.preprocessing, picture),
+                options={
+                    **conversion.describe(),
+                    **ends.describe(),
+                    "needs": fitted.describe(),
+                    **({"quantized_form": form.describe()} if activations else {}),
+                },
             )
             file_name = f"{options.name}.mlpackage"
             artifact = publish(out_dir, file_name, manifest, conversion.write)
-        findings = (*_advice(ready.model), *lint(conversion.main).findings)
+        scores = [] if classifier is None else score_remarks(classifier)
+        remarks = [*lossy_scales(ready.model), *lint(conversion.main).findings, *scores]
+        layers = form.findings() if activations else []
+        findings = (*layers, *remarks)
         return Artifact(artifact.path, artifact.manifest, findings)
 
     def open(
@@ -137,26 +168,39 @@ def _legalized(model: str | Path | ir.Model) -> LegalModel:
     return legalize(model, is_known)
 
 
-def _advice(model: ir.Model) -> list[Finding]:
-    form = examine(model).findings() if is_quantized_model(model) else []
-    return form + lossy_scales(model)
+def _ready(
+    model: ir.Model, owned: bool, chosen: AppleOptions, preprocessing: Mapping[str, Any] | None
+) -> tuple[LegalModel, Picture | None]:
+    """The model as it will be lowered, and the picture that it takes where that is wanted. Only an
+    `owned` model is changed."""
+    from edgewise.targets.apple.table import is_known
+
+    picture = None
+    if chosen.fold_preprocessing:
+        model, owned = prepare(model, batch=1, owned=owned), True
+        picture = take_picture(model, preprocessing)
+    return legalize(model, is_known, owned=owned, states=chosen.states), picture
+
+
+def _left_over(
+    preprocessing: Mapping[str, Any] | None, picture: Picture | None
+) -> Mapping[str, Any] | None:
+    """The preprocessing that the application still has to do."""
+    if picture is None:
+        return preprocessing
+    return remaining_preprocessing(preprocessing or {}, "NCHW")
+
+
+def _verified(conversion: Conversion, promises: Promises) -> QuantizedForm:
+    """The form of the layers in the finished program, once it is proved to be the QDQ model's."""
+    from edgewise.targets.apple.quantized_form import examine
+    from edgewise.targets.apple.verify_program import verify_program
+
+    program = conversion.read_back()
+    verify_program(program, promises)
+    return examine(program, promises.operators)
 
 
 def _refusal(error: EdgewiseError) -> Finding:
     unsupported = isinstance(error, UnsupportedOperator)
     return refusal("apple/unsupported-operator" if unsupported else "apple/refused", error)
-
-
-def _signature(port: Port) -> TensorSignature:
-    """Names and element types of both sides; layouts stay those of the model."""
-    value, hub_shape = port.value, port.model_shape
-    return TensorSignature(
-        name=str(value.name),
-        file_name=port.file_name,
-        shape=port.shape,
-        dtype=port.dtype,
-        layout="NCHW" if len(hub_shape) == 4 else "",
-        hub_shape=hub_shape,
-        hub_dtype=str(value.dtype.numpy()) if value.dtype is not None else port.dtype,
-        perm=tuple(range(len(hub_shape))),
-    )

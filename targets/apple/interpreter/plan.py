@@ -16,6 +16,7 @@ import numpy as np
 
 from edgewise.errors import ModelError
 from edgewise.targets.apple._coremltools import quiet, types
+from edgewise.targets.apple.interpreter.constant_names import part_names
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
 from edgewise.targets.apple.interpreter.nested import CAPTURED, Block, captured, runner
@@ -107,6 +108,7 @@ def build_plan(function: Any, *, threads: int, rounding: bool) -> Plan:
     Raises:
         ModelError: a parameter makes no sense, or a value has a type without tensors.
     """
+    part_names(function)
     known = _Known({}, {})
     steps = _resolve(function.operations, known, threads, rounding)
     outputs = tuple(_tensor(variable) for variable in function.outputs)
