@@ -95,7 +95,7 @@ def try_lower(
         try:
             program = _Builder(legal, system).build(found)
         except ModelError as error:
-            found.append(error)
+            found += [error] if error not in found else []
     return (None if found else program), found
 
 
@@ -200,7 +200,10 @@ class _Builder:
             if collected is None:
                 raise
             collected.append(error)
-            results = [_stand_in(output) for output in node.outputs]
+            try:
+                results = [_stand_in(output) for output in node.outputs]
+            except ModelError:  # without static shapes nothing behind it can be tried
+                raise error from None
         if node.op_type in ("AveragePool", "MaxPool") and attribute(node, "ceil_mode", 0):
             self._shapes_known = False
         for output, result in zip(node.outputs, results, strict=False):

@@ -51,6 +51,12 @@ def expand_loop(e: Expansion) -> Sequence[ir.Value | None]:
     return outputs
 
 
+def is_short(loop: ir.Node) -> bool:
+    """Whether a Loop is best written out: its iterations are few, and known in number."""
+    count = trip_count(loop)
+    return count is not None and are_few(count, _cost(loop.attributes["body"].as_graph()))
+
+
 def _stacked(e: Expansion, index: int, pieces: Sequence[ir.Value]) -> ir.Value | None:
     if not e.wants(index):
         return None
