@@ -2,11 +2,12 @@
 
 | file | executed by | names, shapes and types |
 |---|---|---|
-| `.mlpackage` | Edgewise's interpreter, whoever made the package | the package's own |
-| `.tflite`, `.onnx` beside the `manifest.json` of a build | the session of its target | the model's |
+| `.mlpackage` of any tool | Edgewise's interpreter | the package's own |
+| `.tflite`, `.onnx` of a build, beside its `manifest.json` | its target's session | the model's |
 | `.tflite`, `.onnx` alone | LiteRT, ONNX Runtime | the file's own |
 
-Arrays of another width are brought to the input's type where that changes no whole number.
+What lies beside the manifest of a build is checked against it first. Arrays of another width are
+brought to the input's type where that changes no whole number.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewise.errors import DataError, DeviceError, UsageError
+from edgewise.targets.manifest import MANIFEST_NAME, load_artifact
 
 if TYPE_CHECKING:
-    from edgewise.targets.base import Session
+    from edgewise.targets.base import Artifact, Session
 
 Array = npt.NDArray[Any]
 Rounding = Literal["declared", "none"]
@@ -104,6 +106,7 @@ def open_file(
     if not path.exists():
         raise UsageError("no such file", where=str(path), remedy="Check the path.")
     suffix = path.suffix.lower()
+    artifact = load_artifact(path) if _described_by_manifest(path) else None
     if suffix == _PACKAGE or path.is_dir():
         from edgewise.targets.apple.interpreter import Interpreter
 
@@ -117,8 +120,8 @@ def open_file(
     if function is not None or rounding != "declared":
         given = "--function" if function is not None else "--rounding"
         raise UsageError(f"{given} is for a {_PACKAGE}", where=str(path))
-    if _described_by_manifest(path):
-        return _Artifact(path, threads)
+    if artifact is not None:
+        return _Artifact(artifact, threads)
     return _TfliteFile(path, threads) if suffix == ".tflite" else _OnnxFile(path, threads)
 
 
@@ -174,15 +177,11 @@ def _shape(info: TensorInfo) -> str:
 
 def _artifact_inside(path: Path) -> Path:
     """The artifact that a folder with a manifest describes, else the path."""
-    from edgewise.targets.manifest import MANIFEST_NAME, load_artifact
-
     return load_artifact(path).path if (path / MANIFEST_NAME).is_file() else path
 
 
 def _described_by_manifest(path: Path) -> bool:
     """Whether the `manifest.json` beside a file is Edgewise's, about this file."""
-    from edgewise.targets.manifest import MANIFEST_NAME
-
     try:
         files = json.loads((path.parent / MANIFEST_NAME).read_bytes())["files"]
         return path.name in {PurePosixPath(name).parts[0] for name in files}
@@ -193,11 +192,9 @@ def _described_by_manifest(path: Path) -> bool:
 class _Artifact:
     """A file of a build, through the session of its target."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, artifact: Artifact, threads: int) -> None:
         from edgewise.targets import get
-        from edgewise.targets.manifest import load_artifact
 
-        artifact = load_artifact(path)
         manifest = artifact.manifest
         self._session: Session = get(manifest.target).open(artifact, threads=threads)
         self.inputs, self.outputs = (

@@ -126,7 +126,7 @@ class Interpreter:
                 step.run(values, observe)
         types = {spec.name: spec.dtype for spec in self.outputs}
         return {
-            name: values[name] if types[name] == object else np.array(values[name], types[name])
+            name: values[name] if types[name].kind == "O" else np.array(values[name], types[name])
             for name in wanted
         }
 
@@ -140,9 +140,7 @@ class Interpreter:
         image = self._images.get(tensor.name)
         if image is not None:
             return TensorSpec(tensor.name, tensor.shape, image.dtype, image.color_space)
-        return TensorSpec(
-            tensor.name, tensor.shape, dtype, optional=tensor.name in self._defaults
-        )
+        return TensorSpec(tensor.name, tensor.shape, dtype, optional=tensor.name in self._defaults)
 
     def _taken(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if set(feeds) - set(self.input_names) or set(self.input_names) - {*feeds, *self._defaults}:

@@ -77,15 +77,20 @@ def fault(block: Any, weights: Path) -> str | None:
 
 
 def references(block: Any) -> Iterator[Reference]:
+    return (_reference(name, value) for name, value in stored_values(block))
+
+
+def stored_values(block: Any) -> Iterator[tuple[str, Any]]:
+    """Each message `Value` of a block that stands in a file, with the name of what it makes."""
     for operation in block.operations:
         for inner in operation.blocks:
-            yield from references(inner)
+            yield from stored_values(inner)
         name = next((output.name for output in operation.outputs), operation.type)
         bindings = (one for given in operation.inputs.values() for one in given.arguments)
         literal = (one.value for one in bindings if one.WhichOneof("binding") == "value")
         for value in (*operation.attributes.values(), *literal):
             if value.WhichOneof("value") == "blobFileValue":
-                yield _reference(name, value)
+                yield name, value
 
 
 def _reference(name: str, value: Any) -> Reference:

@@ -1,4 +1,4 @@
-"""Operations taken together give the bits that they give one by one, NaN and infinities included."""
+"""Operations taken together give the bits that they give one by one, NaN and all."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgewise.errors import ModelError, UnsupportedOperator, UsageError
+from edgewise.errors import ModelError
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Function, Program, ct, quiet, types
 from edgewise.targets.apple.interpreter import Interpreter
@@ -212,123 +211,3 @@ def test_optional_inputs_have_a_default(tmp_path: Path) -> None:
 def test_threads_do_not_change_the_result(package: Path) -> None:
     one, two = (Interpreter(package, threads=threads).run({"x": _x()}) for threads in (1, 2))
     np.testing.assert_allclose(one["projected"], two["projected"], rtol=1e-6)
-
-
-# ---------------------------------------------------------------------------------- refused
-
-
-def test_an_operation_without_a_kernel_is_refused_at_load(save_mil: Any) -> None:
-    def build(x: Any) -> Any:
-        return mb.add(x=x, y=mb.random_normal(shape=np.array([3], np.int32), name="noise"))
-
-    path = save_mil(build, {"x": np.zeros((2, 3), np.float32)})
-    with pytest.raises(UnsupportedOperator) as caught:
-        Interpreter(path)
-    assert caught.value.op_type == "random_normal"
-    assert "noise" in caught.value.node
-
-
-def _edit(package: Path, change: Callable[[Any], None]) -> None:
-    spec = ct.proto.Model_pb2.Model()
-    spec.ParseFromString((package / _MODEL).read_bytes())
-    change(spec)
-    (package / _MODEL).write_bytes(spec.SerializeToString())
-
-
-def _operations(spec: Any) -> Any:
-    function = spec.mlProgram.functions["main"]
-    return function.block_specializations[function.opset].operations
-
-
-def test_an_unknown_operation_is_refused_by_name(package: Path) -> None:
-    def rename(spec: Any) -> None:
-        next(op for op in _operations(spec) if op.type == "relu").type = "frobnicate"
-
-    _edit(package, rename)
-    with pytest.raises(UnsupportedOperator, match=r"'bounded' \(frobnicate\)") as caught:
-        Interpreter(package)
-    assert caught.value.exit_code == 3
-
-
-def test_nothing_at_the_path(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such package"):
-        Interpreter(tmp_path / "absent.mlpackage")
-
-
-@pytest.mark.parametrize("kind", ["a file", "an empty folder"])
-def test_not_a_package(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "x.mlpackage"
-    path.write_text("text") if kind == "a file" else path.mkdir()
-    with pytest.raises(ModelError, match=r"cannot read the package: Manifest\.json"):
-        Interpreter(path)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"rootModelIdentifier": "a", "itemInfoEntries": {}}', "\x00\x01"]
-)
-def test_a_damaged_manifest(package: Path, text: str) -> None:
-    (package / "Manifest.json").write_text(text)
-    with pytest.raises(ModelError, match=r"its Manifest\.json is damaged"):
-        Interpreter(package)
-
-
-def test_a_manifest_that_points_outside(package: Path) -> None:
-    manifest = package / "Manifest.json"
-    content = json.loads(manifest.read_text())
-    content["itemInfoEntries"][content["rootModelIdentifier"]]["path"] = "../../secret"
-    manifest.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="points outside"):
-        Interpreter(package)
-
-
-def test_a_missing_or_truncated_model(package: Path) -> None:
-    model = package / _MODEL
-    content = model.read_bytes()
-    model.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match="truncated or damaged"):
-        Interpreter(package)
-    model.write_bytes(b"")
-    with pytest.raises(ModelError, match="not an ML Program: it holds nothing"):
-        Interpreter(package)
-    model.unlink()
-    with pytest.raises(ModelError, match=r"model\.mlmodel"):
-        Interpreter(package)
-
-
-def test_another_kind_of_model(package: Path) -> None:
-    def replace(spec: Any) -> None:
-        spec.identity.SetInParent()
-
-    _edit(package, replace)
-    with pytest.raises(ModelError, match="it holds identity"):
-        Interpreter(package)
-
-
-def test_missing_and_truncated_weights(package: Path) -> None:
-    weights = package / _WEIGHTS
-    content = weights.read_bytes()
-    weights.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match="cannot read the package"):
-        Interpreter(package)
-    weights.unlink()
-    with pytest.raises(ModelError, match="cannot read the package"):
-        Interpreter(package)
-
-
-def test_a_missing_function(package: Path) -> None:
-    def rename(spec: Any) -> None:
-        spec.description.defaultFunctionName = "other"
-
-    _edit(package, rename)
-    with pytest.raises(ModelError, match="no function 'other'"):
-        Interpreter(package)
-
-
-def test_a_reference_to_nowhere(package: Path) -> None:
-    def break_link(spec: Any) -> None:
-        relu = next(op for op in _operations(spec) if op.type == "relu")
-        relu.inputs["x"].arguments[0].name = "nowhere"
-
-    _edit(package, break_link)
-    with pytest.raises(ModelError, match=r"its program cannot be read.*nowhere"):
-        Interpreter(package)

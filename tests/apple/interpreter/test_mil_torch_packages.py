@@ -32,7 +32,10 @@ class Convolutional(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.Hardswish())
         self.wide = nn.Sequential(
-            nn.Conv2d(16, 16, 5, 1, 2, groups=16), nn.BatchNorm2d(16), nn.ReLU6(), nn.Conv2d(16, 16, 1)
+            nn.Conv2d(16, 16, 5, 1, 2, groups=16),
+            nn.BatchNorm2d(16),
+            nn.ReLU6(),
+            nn.Conv2d(16, 16, 1),
         )
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.tail = nn.Sequential(nn.Conv2d(16, 24, 3, padding="same", dilation=2), nn.SiLU())
@@ -102,7 +105,8 @@ class Segmenter(nn.Module):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.one = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.InstanceNorm2d(8, affine=True), nn.ReLU())
+        normalization = nn.InstanceNorm2d(8, affine=True)
+        self.one = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), normalization, nn.ReLU())
         self.two = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.GroupNorm(4, 16), nn.LeakyReLU())
         self.three = nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1), nn.PReLU(16))
         self.up = nn.ConvTranspose2d(16, 16, 2, 2)
@@ -112,8 +116,9 @@ class Segmenter(nn.Module):  # type: ignore[misc]
         one = self.one(x)
         two = self.two(one)
         three = self.up(self.three(two))
-        smooth = nn.functional.interpolate(two, scale_factor=2, mode="bilinear", align_corners=False)
-        sharp = nn.functional.interpolate(three, scale_factor=2, mode="nearest")
+        resize = nn.functional.interpolate
+        smooth = resize(two, scale_factor=2, mode="bilinear", align_corners=False)
+        sharp = resize(three, scale_factor=2, mode="nearest")
         return self.last(torch.cat([one, smooth, sharp], 1)).log_softmax(1)
 
 
