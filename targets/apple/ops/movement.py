@@ -53,25 +53,6 @@ def slice_(call: Call) -> Operand:
     )
 
 
-def gather(call: Call) -> Operand:
-    """1. Constant indices are made positive. 2. Computed ones must be positive already where Core
-    ML runs, so the axis length is added to the negative ones."""
-    axis = call.attribute("axis", 0)
-    length = call.shape(0)[axis]
-    if call.is_constant(1):
-        indices = np.asarray(call.array(1, "indices"))
-        fixed = np.where(indices < 0, indices + length, indices).astype(np.int32)
-        index = fixed if fixed.ndim else fixed[()]
-    else:
-        raw = call.var(1)
-        index = mb.select(
-            cond=mb.less(x=raw, y=np.int32(0)), a=mb.add(x=raw, y=np.int32(length)), b=raw
-        )
-    return mb.gather(
-        x=call.var(0), indices=index, axis=axis, name=call.name
-    )
-
-
 def tile(call: Call) -> Operand:
     return mb.tile(x=call.var(0), reps=call.ints(1, "repeats"), name=call.name)
 

@@ -1,4 +1,4 @@
-"""Reductions over axes, and the positions of extrema."""
+"""Reductions over axes."""
 
 from __future__ import annotations
 
@@ -51,28 +51,3 @@ def _reduced(op_type: str, x: Var, axes: Sequence[int], keep: bool, name: str | 
     operation = getattr(mb, _REDUCTIONS[op_type])
     result: Var = operation(x=x, axes=list(axes), keep_dims=keep, **named(name))
     return result
-
-
-def arg_extremum(call: Call) -> Operand:
-    """ArgMax and ArgMin: the first position wins among equals."""
-    if call.attribute("select_last_index", 0):
-        call.refuse("Core ML gives the first position, not the last", "Use select_last_index=0.")
-    operation = mb.reduce_argmax if call.node.op_type == "ArgMax" else mb.reduce_argmin
-    return operation(
-        x=call.var(0),
-        axis=call.attribute("axis", 0),
-        keep_dims=bool(call.attribute("keepdims", 1)),
-        name=call.name,
-    )
-
-
-def top_k(call: Call) -> Sequence[Operand]:
-    values, indices = mb.topk(
-        x=call.var(0),
-        k=call.ints(1, "k")[0],
-        axis=call.attribute("axis", -1),
-        ascending=not call.attribute("largest", 1),
-        name=call.name,
-    )
-    found: tuple[Var, Var] = (values, indices)
-    return found
