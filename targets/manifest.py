@@ -109,12 +109,16 @@ def load_artifact(path: str | Path) -> Artifact:
 
 def _read(path: Path) -> Manifest:
     try:
-        document = json.loads(path.read_bytes())
+        return parse_manifest(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise _invalid(path, str(error)) from error
+
+
+def parse_manifest(document: Any) -> Manifest:
+    """A manifest from what JSON made of it. Raises ValueError where it is none."""
     expected = {field.name for field in fields(Manifest)}
     if not isinstance(document, dict) or set(document) != expected:
-        raise _invalid(path, f"its keys must be {', '.join(sorted(expected))}")
+        raise ValueError(f"its keys must be {', '.join(sorted(expected))}")
     try:
         return Manifest(
             **{
@@ -125,7 +129,7 @@ def _read(path: Path) -> Manifest:
             }
         )
     except (TypeError, KeyError) as error:
-        raise _invalid(path, str(error)) from error
+        raise ValueError(str(error)) from error
 
 
 def _signature(entry: Mapping[str, Any]) -> TensorSignature:

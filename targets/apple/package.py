@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgewise.errors import InternalError
+from edgewise.errors import InternalError, ModelError
 from edgewise.targets.apple._coremltools import Function, ct, quiet
 from edgewise.targets.apple.classifier import Classifier
 from edgewise.targets.apple.deployment import core_ml_target
@@ -33,9 +33,9 @@ from edgewise.targets.apple.program_view import ProgramView, origins_of, read_pr
 from edgewise.targets.base import About
 
 _AUTHOR = "com.apple.CoreML"
-_MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
-_WEIGHTS_PATH = f"{_AUTHOR}/weights"
-_WEIGHTS_FILE = "weight.bin"
+MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
+WEIGHTS_PATH = f"{_AUTHOR}/weights"
+WEIGHTS_FILE = "weight.bin"
 #: what coremltools records that differs from day to day or says nothing about the model
 _VOLATILE_METADATA = (
     "com.github.apple.coremltools.conversion_date",
@@ -92,16 +92,34 @@ def write_package(specification: Any, weights: Path | None, path: Path) -> None:
         specification: message `CoreML.Specification.Model`.
         weights: file of constants that the message refers to; None when it refers to none.
     """
-    model = path / "Data" / _MODEL_PATH
+    model = path / "Data" / MODEL_PATH
     model.parent.mkdir(parents=True)
     model.write_bytes(specification.SerializeToString(deterministic=True))
-    items = [(_MODEL_PATH, "model.mlmodel", "CoreML Model Specification")]
+    items = [(MODEL_PATH, "model.mlmodel", "CoreML Model Specification")]
     if weights is not None:
-        target = path / "Data" / _WEIGHTS_PATH / _WEIGHTS_FILE
+        target = path / "Data" / WEIGHTS_PATH / WEIGHTS_FILE
         target.parent.mkdir()
         shutil.copyfile(weights, target)
-        items.append((_WEIGHTS_PATH, "weights", "CoreML Model Weights"))
+        items.append((WEIGHTS_PATH, "weights", "CoreML Model Weights"))
     (path / "Manifest.json").write_bytes(_package_manifest(items))
+
+
+def read_package(path: Path) -> ProgramView:
+    """The program of a package that `write_package` wrote; a file tells no origins.
+
+    Raises ModelError when it cannot be read.
+    """
+    weights = path / "Data" / _WEIGHTS_PATH / _WEIGHTS_FILE
+    try:
+        model = (path / "Data" / _MODEL_PATH).read_bytes()
+        return read_program(model, weights.read_bytes() if weights.is_file() else b"", {})
+    except (OSError, InternalError) as error:
+        raise ModelError(
+            "the package cannot be read",
+            where=str(path),
+            why=str(error),
+            remedy="Emit it again.",
+        ) from error
 
 
 def _package_manifest(items: list[tuple[str, str, str]]) -> bytes:
@@ -117,7 +135,7 @@ def _package_manifest(items: list[tuple[str, str, str]]) -> bytes:
     document = {
         "fileFormatVersion": "1.0.0",
         "itemInfoEntries": entries,
-        "rootModelIdentifier": _identifier(_MODEL_PATH),
+        "rootModelIdentifier": _identifier(MODEL_PATH),
     }
     return json.dumps(document, indent=4, sort_keys=True).encode() + b"\n"
 
@@ -182,7 +200,7 @@ class Conversion:
 
     def _weights(self) -> Path | None:
         data = Path(self._folder.name) / "converted.mlpackage" / "Data"
-        weights = data / _WEIGHTS_PATH / _WEIGHTS_FILE
-        if not (data / _MODEL_PATH).is_file():
+        weights = data / WEIGHTS_PATH / WEIGHTS_FILE
+        if not (data / MODEL_PATH).is_file():
             raise InternalError("coremltools left no package behind", where=str(data))
         return weights if weights.is_file() else None

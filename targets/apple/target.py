@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from edgewise.graph import activation_dtypes, load, prepare
 from edgewise.targets.apple.classifier import classifier_of, score_remarks
 from edgewise.targets.apple.deployment import SYSTEMS
 from edgewise.targets.apple.fp16_scales import lossy_scales
+from edgewise.targets.apple.functions import function_manifest
 from edgewise.targets.apple.images import Picture, take_picture
 from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.legalize import LegalModel, legalize
@@ -24,7 +25,8 @@ from edgewise.targets.apple.promises import Promises, promises_of
 from edgewise.targets.apple.scheme import SCHEMES, format_needs
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.apple.states import NEED as STATE_NEED
-from edgewise.targets.base import Artifact, EmitOptions, Manifest
+from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest
+from edgewise.targets.layerwise import LayerReport
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.pictures import remaining_preprocessing
 from edgewise.targets.preconditions import (
@@ -150,14 +152,37 @@ class AppleTarget:
         return Artifact(artifact.path, artifact.manifest, findings)
 
     def open(
-        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+        self,
+        artifact: Artifact | str | Path,
+        device: str = "local",
+        *,
+        threads: int = 1,
+        function: str | None = None,
     ) -> AppleSession:
-        """Open on `local` (Core ML on a Mac, the interpreter elsewhere) or `mac`.
+        """Open on `local` (Core ML on a Mac, the interpreter elsewhere), `mac` or `mac:HOST`.
 
-        Raises DeviceError for another device, and for `mac` anywhere else.
+        Args:
+            function: of a package that has several; its default one without.
+
+        Raises:
+            DeviceError: another device, or a Mac that is not there.
+            UsageError: the package has no such function.
         """
         known = artifact_of(TARGET_NAME, artifact)
-        return open_session(known.path, known.manifest, device, threads)
+        manifest, name = function_manifest(known, function)
+        return open_session(known.path, manifest, device, threads, name)
+    def compare_layers(
+        self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1
+    ) -> LayerReport:
+        """Each layer of the package, interpreted, against that of the QDQ model.
+
+        Raises:
+            UsageError: the package takes pictures.
+            ModelError: the package cannot be read, or was not emitted from this model.
+        """
+        from edgewise.targets.apple.compare import compare_layers
+
+        return compare_layers(model, artifact, feeds, threads=threads)
 
 
 def _legalized(model: str | Path | ir.Model) -> LegalModel:
