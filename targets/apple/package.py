@@ -109,9 +109,9 @@ def read_package(path: Path) -> ProgramView:
 
     Raises ModelError when it cannot be read.
     """
-    weights = path / "Data" / _WEIGHTS_PATH / _WEIGHTS_FILE
+    weights = path / "Data" / WEIGHTS_PATH / WEIGHTS_FILE
     try:
-        model = (path / "Data" / _MODEL_PATH).read_bytes()
+        model = (path / "Data" / MODEL_PATH).read_bytes()
         return read_program(model, weights.read_bytes() if weights.is_file() else b"", {})
     except (OSError, InternalError) as error:
         raise ModelError(
