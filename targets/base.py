@@ -111,6 +111,15 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class RemoteSession(Protocol):
+    """A session on another machine, which takes the times of runs with its own clock: the way there
+    is not part of them."""
+
+    def time_runs(self, runs: int) -> list[int]:
+        """Nanoseconds of each of so many runs of the prepared inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What a file says about itself beside its name; empty where the user says nothing."""

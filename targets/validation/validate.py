@@ -167,12 +167,11 @@ def _walk(
     label: str,
 ) -> _Walk:
     """The artifact runs once per example, for accuracy and equivalence together."""
-    remarks = session.findings if isinstance(session, _Remarking) else ()
     if source is None:
         return _Walk(
             equivalences.not_measured("no data"),
             accuracies.not_measured(NO_EVALUATION_DATA),
-            remarks,
+            _remarks(session),
         )
     comparison = Comparison(reference, reference_threads, limit)
     meter = None if baseline is None else accuracies.AccuracyMeter(baseline)
@@ -184,8 +183,17 @@ def _walk(
     layers, layer_findings = _layers(known, reference, source, threads)
     equivalence = comparison.result(layers)
     accuracy = accuracies.not_measured(NO_EVALUATION_DATA) if meter is None else meter.result()
-    findings = (*remarks, *layer_findings, *equivalences.equivalence_findings(equivalence))
+    findings = (
+        *_remarks(session),
+        *layer_findings,
+        *equivalences.equivalence_findings(equivalence),
+    )
     return _Walk(equivalence, accuracy, findings)
+
+
+def _remarks(session: Session) -> tuple[Finding, ...]:
+    """Asked after the runs: some sessions tell how these went."""
+    return session.findings if isinstance(session, _Remarking) else ()
 
 
 def _layers(

@@ -13,6 +13,7 @@ import google.protobuf.message
 
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple.interpreter.compressed import EXPAND
 from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
 from edgewise.targets.apple.interpreter.nested import BLOCK_OPERATIONS
 from edgewise.targets.apple.interpreter.optional import default_values
@@ -156,7 +157,7 @@ def _parse(model_file: Path, package: Path) -> Any:
 def _check_operations(block: Any, supported: Container[str]) -> None:
     """Refuse what cannot be executed by its own name, before coremltools stumbles over it."""
     for operation in block.operations:
-        constant = operation.type == "const" or operation.type.startswith("constexpr_")
+        constant = operation.type == "const" or operation.type in EXPAND
         known = _IN_MEMORY.get(operation.type, operation.type)
         for inner in operation.blocks:
             _check_operations(inner, supported)
