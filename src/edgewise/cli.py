@@ -364,6 +364,31 @@ def validate(
     run_command(action, verbose=verbose)
 
 
+@app.command()
+def merge(
+    packages: Annotated[
+        list[str],
+        typer.Argument(metavar="FUNCTION=PATH...", help="Core ML packages, by function name."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="Folder of the new package.")
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the artifact.")] = "model",
+    default: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Function opened without a name; the first.")
+    ] = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Merge Core ML packages into one with several functions."""
+
+    def action(terminal: Any) -> None:
+        from edgewise.cli_merge import merge_command
+
+        merge_command(terminal, packages, name, default, out)
+
+    run_command(action, verbose=verbose)
+
+
 @app.command(name="run")
 def execute(
     path: Annotated[

@@ -16,7 +16,7 @@ from edgewise.calibration.scheme import PRECISION_ALIASES, Precision
 from edgewise.targets import TARGETS
 
 #: what a target's own option may hold; the target itself knows which
-OptionValue = bool | int | float | str | list[str]
+OptionValue = bool | int | float | str | list[str] | dict[str, str]
 
 PRECISIONS = get_args(Precision)
 
@@ -241,7 +241,24 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         "compute": {
             "enum": ["fp16", "fp32"],
             "description": "Type of what a w8a8 package computes in floating point.",
-        }
+        },
+        "deployment_target": {
+            "type": "string",
+            "description": "Oldest system that must run the package, as in iOS17 or macOS14.",
+        },
+        "fold_preprocessing": {
+            "type": "boolean",
+            "description": "Take pictures, and normalize them as [data.image] says.",
+        },
+        "classifier": {
+            "anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}],
+            "description": "Give a label and values by label; or the output that has them.",
+        },
+        "states": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Inputs kept from run to run, each with the output that follows it.",
+        },
     },
     "arm": {
         "batch": {
