@@ -3,7 +3,7 @@
 | operator | input | output channels | reduced |
 |---|---|---|---|
 | Conv | 1, (M, C/group, ...) | 0 | 1 |
-| ConvTranspose | 1, (C, M/group, ...) | 1; with groups 0, since axis 1 mixes them | 0; with groups none |
+| ConvTranspose | 1, (C, M/group, ...) | 1; with groups 0, for axis 1 mixes them | 0; then none |
 | Gemm | 1 | the axis of N | the axis of K |
 | MatMul | 1, of rank 2 | 1 | 0 |
 | Gather | 0, the table | 0, the rows | 1 |

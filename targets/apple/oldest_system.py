@@ -36,9 +36,7 @@ class Fitted:
         }
 
 
-def lower_for_oldest(
-    legal: LegalModel, known: Sequence[Need], demanded: System | None
-) -> Fitted:
+def lower_for_oldest(legal: LegalModel, known: Sequence[Need], demanded: System | None) -> Fitted:
     """Lower for the system that the user demands, else for the oldest one that will do.
 
     Args:

@@ -104,11 +104,14 @@ class QuantizedConstant:
     def emit(self) -> Var:
         """The constant as an operation of the program under construction."""
         held = _HELD_AS[self.data.dtype]
-        data, zero = (np.ascontiguousarray(part).astype(held) for part in (self.data, self.zero_point))
+        data, zero = (
+            np.ascontiguousarray(part).astype(held) for part in (self.data, self.zero_point)
+        )
         if is_older(self.system, _BLOCKWISE):  # case 1
             axis = next((axis for axis, count in enumerate(self.scale.shape) if count > 1), None)
             scale, zero = (
-                part.reshape(()) if axis is None else part.reshape(-1) for part in (self.scale, zero)
+                part.reshape(()) if axis is None else part.reshape(-1)
+                for part in (self.scale, zero)
             )
             return mb.constexpr_affine_dequantize(
                 quantized_data=data,

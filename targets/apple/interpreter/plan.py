@@ -7,7 +7,6 @@ learns the step after which it is dropped.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from edgewise.errors import ModelError
-from edgewise.targets.apple._coremltools import quiet, types
+from edgewise.targets.apple._coremltools import types
+from edgewise.targets.apple.interpreter.compressed import expand
 from edgewise.targets.apple.interpreter.constant_names import part_names
 from edgewise.targets.apple.interpreter.kernels import KERNELS
 from edgewise.targets.apple.interpreter.kernels.base import Array, Node, Run
@@ -29,7 +29,8 @@ from edgewise.targets.apple.interpreter.numbers import (
     round_to_half,
 )
 
-Observer = Callable[[str, Array], None]
+#: gets name and value of a tensor; an array that it gives back takes the value's place
+Observer = Callable[[str, Array], "Array | None"]
 #: parameter -> name of a value, or names for a variadic parameter
 Arguments = tuple[tuple[str, "str | tuple[str, ...]"], ...]
 
@@ -78,7 +79,8 @@ class Step:
             plain = tensor.dtype in HELD_AS
             values[tensor.name] = self._declared(np.asarray(array), tensor) if plain else array
             if observe is not None and plain:
-                observe(tensor.name, values[tensor.name])
+                replaced = observe(tensor.name, values[tensor.name])
+                values[tensor.name] = values[tensor.name] if replaced is None else replaced
         for name in self.release:
             del values[name]
 
@@ -140,7 +142,7 @@ def _resolve(operations: Any, known: _Known, threads: int, rounding: bool) -> li
             elif types.is_list(variable.sym_type):
                 constants[variable.name] = list(variable.val)
         elif operation.op_type.startswith("constexpr_"):
-            for variable, value in zip(operation.outputs, _decompress(operation, raw), strict=True):
+            for variable, value in zip(operation.outputs, expand(operation, raw), strict=True):
                 raw[variable.name] = value
                 constants[variable.name] = held(value, _tensor(variable).dtype)
         else:
@@ -254,20 +256,6 @@ def _state(variable: Any) -> Tensor:
 
 def _type(variable: Any) -> str:
     return str(types.builtin_to_string(variable.dtype))
-
-
-def _decompress(operation: Any, raw: Mapping[str, Any]) -> Sequence[Any]:
-    """Expand a compressed constant with coremltools' own reference implementation."""
-    with quiet(), np.errstate(all="ignore"):
-        if hasattr(operation, "decompress"):
-            wanted = inspect.signature(operation.decompress).parameters
-            variables = {name: operation.inputs.get(name) for name in wanted}
-            result = operation.decompress(
-                **{name: None if v is None else raw[v.name] for name, v in variables.items()}
-            )
-        else:
-            result = operation.materialized_val_inference()
-    return result if isinstance(result, tuple) else (result,)
 
 
 def _is_known(arguments: Arguments, constants: Mapping[str, Any]) -> bool:
