@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from edgewise.graph import static_shape
 from edgewise.targets.apple.classifier import Classifier
 from edgewise.targets.apple.images import Picture
 from edgewise.targets.base import TensorSignature
@@ -105,7 +106,7 @@ class Interface:
 
 
 def _picture_shape(lowered: LoweredProgram) -> tuple[int, ...]:
-    return lowered.inputs[0].shape
+    return static_shape(lowered.inputs[0].value)
 
 
 def _text(port: Port) -> str:

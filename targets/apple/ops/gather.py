@@ -58,7 +58,7 @@ def gather_nd(call: Call) -> Operand:
 
 def _with_batch(indices: IntArray | Var, outer: list[int], batch: int) -> IntArray | Var:
     """Coordinates of the batch axes in front of those that are given."""
-    places = np.stack(np.indices(outer)[:batch], axis=-1).astype(np.int32)
+    places = np.moveaxis(np.indices(outer)[:batch], 0, -1).astype(np.int32)
     if isinstance(indices, np.ndarray):
         return np.concatenate([places, indices], axis=-1)
     return mb.concat(values=[places, indices], axis=-1)

@@ -25,8 +25,11 @@ _PADDING = {"zeros": "constant", "border": "border", "reflection": "symmetric"}
 
 
 def is_bilinear_on_images(node: ir.Node) -> bool:
-    shape = node.inputs[0].shape if node.inputs[0] is not None else None
-    if shape is None or len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+    image = node.inputs[0]
+    if image is None or image.shape is None or not image.shape.is_static():
+        return False
+    shape = image.shape.numpy()
+    if len(shape) != 4:
         return False
     if attribute(node, "mode", "linear") not in ("linear", "bilinear"):
         return False

@@ -25,7 +25,7 @@ from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.deployment import is_older
 from edgewise.targets.apple.ops.dynamic import at_the_end, where_true
 
-_LOWEST = np.finfo(np.float32).min
+_LOWEST = float(np.finfo(np.float32).min)
 _DEFER = "End the exported graph at NonMaxSuppression, or at boxes and scores."
 
 
@@ -39,7 +39,7 @@ def non_max_suppression(call: Call) -> Operand:
     scores = mb.reshape(x=call.var(1), shape=[pictures * classes, count, 1])
     indices, filled = _select(call, boxes, scores, most)
     total = pictures * classes * most
-    places = np.stack(np.indices((pictures, classes, most))[:2], axis=-1).reshape(total, 2)
+    places = np.moveaxis(np.indices((pictures, classes, most))[:2], 0, -1).reshape(total, 2)
     column = mb.reshape(x=indices, shape=[total, 1])
     table = mb.concat(values=[places.astype(np.int32), column], axis=1)
     rows = where_true(mb.reshape(x=filled, shape=[total]))

@@ -25,13 +25,14 @@ def _place(coordinate: Array, size: int, mode: str, *, aligned: bool) -> Array:
 
 def _inside(index: Array, size: int, padding: str) -> Array:
     """The pixel that stands for one outside."""
+    found: Array = np.clip(index, 0, size - 1)
     if padding == "symmetric":
         folded = index % (2 * size)
-        return np.minimum(folded, 2 * size - 1 - folded)
-    if padding == "reflection":
+        found = np.minimum(folded, 2 * size - 1 - folded)
+    elif padding == "reflection":
         folded = index % max(2 * size - 2, 1)
-        return np.minimum(folded, np.maximum(2 * size - 2 - folded, 0))
-    return np.clip(index, 0, size - 1)
+        found = np.minimum(folded, np.maximum(2 * size - 2 - folded, 0))
+    return found
 
 
 def _taps(place: Array, mode: str) -> list[tuple[Array, Array]]:
@@ -45,7 +46,7 @@ def _taps(place: Array, mode: str) -> list[tuple[Array, Array]]:
     return [(first, 1 - share), (first + 1, share)]
 
 
-def _resample(node: Node) -> Run:
+def resample(node: Node) -> Run:
     sampling, padding = node.text("sampling_mode", ""), node.text("padding_mode", "")
     coordinates_mode, aligned = node.text("coordinates_mode", ""), node.flag("align_corners")
     value = node.number("padding_value", 0)
@@ -72,4 +73,4 @@ def _resample(node: Node) -> Run:
     return run
 
 
-KERNELS: dict[str, Kernel] = {"resample": _resample}
+KERNELS: dict[str, Kernel] = {"resample": resample}

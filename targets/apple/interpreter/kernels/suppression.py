@@ -26,7 +26,8 @@ def _overlaps(box: Array, others: Array) -> Array:
     common = np.prod(np.maximum(high - low, 0), axis=1)
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
     union = np.prod(box[2:] - box[:2]) + areas - common
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    shares: Array = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    return shares
 
 
 def _selected(
