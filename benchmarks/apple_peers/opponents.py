@@ -43,14 +43,14 @@ def node_tests() -> Iterator[Task]:
 def networks() -> Iterator[Task]:
     """Mainstream networks as hub models (tests/networks), against ONNX Runtime."""
     import onnx_ir as ir
-    from zoo.figures import exported
+    from zoo.hub import hub_model
     from zoo.source import Samples
     from zoo.table import NETWORKS
 
     from edgewise.graph import OrtSession
 
     for name, network in NETWORKS.items():
-        hub = exported(network)
+        hub = hub_model(name)
         (sample,) = Samples(network, 1, seed=2)
         expected = OrtSession(hub, optimize="none").run(sample.feeds)
         model = ir.to_proto(hub).SerializeToString()

@@ -117,10 +117,9 @@ def _peer_verdict(task: Task, folder: Path, status: Mapping[str, str]) -> str:
 
 def compare_with_pytorch(folder: Path) -> list[str]:
     """fp16 packages of one trained network by both ways: operations and bytes."""
-    from zoo.figures import exported
-    from zoo.table import NETWORKS
+    from zoo.hub import hub_model
 
-    hub = exported(NETWORKS["efficientnet_lite0"])
+    hub = hub_model("efficientnet_lite0")
     save(hub, folder / "hub.onnx")
     ours = get("apple").emit(hub, folder / "fp16", "fp16").path
     theirs = folder / "from_pytorch.mlpackage"

@@ -7,19 +7,17 @@ weight-only model, since the kernels round each row of their input to 8 bits.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
-from zoo.settle import settled
+from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS, Network
 
 from edgewise.calibration import collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
-from edgewise.exporters import export
 from edgewise.graph import OrtSession
 from edgewise.targets.android import TARGET
 from edgewise.targets.validation import compare_layers
@@ -33,11 +31,7 @@ _WITHOUT_PRODUCTS = ("unet", "yolo_dfl")
 
 @pytest.fixture(scope="module", params=_NAMES)
 def exported(request: pytest.FixtureRequest) -> tuple[str, Network, ir.Model]:
-    network = NETWORKS[request.param]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that define and trace the networks
-        hub = export(settled(network), example=Samples(network, 2, seed=1)).model
-    return request.param, network, hub
+    return request.param, NETWORKS[request.param], hub_model(request.param)
 
 
 def _difference(network: Network, model: ir.Model, precision: str, folder: Path) -> float:

@@ -6,18 +6,16 @@ integers, within its tolerance (1 LSB but for the kernels that are listed with t
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
-from zoo.settle import settled
+from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS, Network
 
 from edgewise.calibration import collect_statistics, quantize
-from edgewise.exporters import export
 from edgewise.graph import OrtSession
 from edgewise.targets.android import TARGET
 from edgewise.targets.validation.layers import compare_layers
@@ -33,11 +31,7 @@ _RELATIVE = 1e-3
     ],
 )
 def exported(request: pytest.FixtureRequest) -> tuple[Network, ir.Model]:
-    network = NETWORKS[request.param]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that define and trace the networks
-        hub = export(settled(network), example=Samples(network, 2, seed=1)).model
-    return network, hub
+    return NETWORKS[request.param], hub_model(request.param)
 
 
 def test_fp32(exported: tuple[Network, ir.Model], tmp_path: Path) -> None:

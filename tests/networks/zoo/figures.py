@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.calibration import collect_statistics, quantize
-from edgewise.exporters import export
 from edgewise.graph import OrtSession
 from edgewise.targets.android import TARGET
 from edgewise.targets.android.islands import Island, Reasons, find_islands, products
@@ -21,7 +19,7 @@ from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.model import Operator
 from edgewise.targets.validation.layers import compare_layers
-from zoo.settle import settled
+from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS, Network
 
@@ -45,17 +43,10 @@ class Figures:
     layer_lsb: float
 
 
-def exported(network: Network) -> ir.Model:
-    """The hub model."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that define and trace the networks
-        return export(settled(network), example=Samples(network, 2, seed=1)).model
-
-
 def figures_of(name: str) -> Figures:
     """Export, emit and compare one network."""
     network = NETWORKS[name]
-    hub = exported(network)
+    hub = hub_model(name)
     statistics = collect_statistics(hub, Samples(network, 4, seed=3))
     qdq = quantize(hub, statistics, TARGET.scheme("w8a8"))
     lowered = lower(*legalize(qdq))
