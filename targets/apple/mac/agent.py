@@ -165,11 +165,12 @@ def _arrays(payload: bytes) -> dict[str, Any]:
         return dict(stored)
 
 
-def _stored(arrays: dict[str, Any]) -> bytes:
+def _stored(named: dict[str, Any]) -> bytes:
     import numpy as np
 
+    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in named.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -149,9 +149,10 @@ def _arrays(payload: bytes) -> dict[str, Array]:
         return dict(stored)
 
 
-def _stored(arrays: Mapping[str, Array]) -> bytes:
+def _stored(named: Mapping[str, Array]) -> bytes:
+    arrays: dict[str, Any] = dict(named)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
