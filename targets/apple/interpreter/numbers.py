@@ -34,6 +34,9 @@ HELD_AS: dict[str, type[np.generic]] = {
     "uint32": np.uint32,
 }
 
+#: type name of lists of tensors
+LIST = "list"
+
 #: MIL type name of modes and other texts
 TEXT = "string"
 #: what a classifier gives for its labels

@@ -23,6 +23,7 @@ from edgewise.targets.apple.interpreter.nested import CAPTURED, Block, captured,
 from edgewise.targets.apple.interpreter.numbers import (
     DICTIONARY,
     HELD_AS,
+    LIST,
     MOVES_VALUES,
     TEXT,
     held,
@@ -234,12 +235,14 @@ def _tensor(variable: Any) -> Tensor:
     """A value's name, type and shape; inferred sizes may be whole numbers of any numeric type."""
     if types.is_dict(variable.sym_type):
         return Tensor(variable.name, DICTIONARY, ())
+    if types.is_list(variable.sym_type):
+        return Tensor(variable.name, LIST, ())
     dtype = "" if types.is_state(variable.sym_type) or not _is_plain(variable) else _type(variable)
     if dtype not in HELD_AS and dtype != TEXT:
         raise ModelError(
             "a value of a kind that cannot be executed here",
             where=f"'{variable.name}'",
-            why=f"it is {dtype or 'a state or list'}",
+            why=f"it is {dtype or 'a state'}",
             remedy="Run the package on a Mac.",
         )
     shape = (

@@ -17,6 +17,7 @@ from edgewise.targets.apple.interpreter.compressed import EXPAND
 from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
 from edgewise.targets.apple.interpreter.nested import BLOCK_OPERATIONS
 from edgewise.targets.apple.interpreter.optional import default_values
+from edgewise.targets.apple.interpreter.refused import REFUSED
 from edgewise.targets.apple.interpreter.weight_file import fault
 
 #: what this interpreter is called in errors
@@ -166,7 +167,7 @@ def _check_operations(block: Any, supported: Container[str]) -> None:
                 next((output.name for output in operation.outputs), ""),
                 operation.type,
                 target=TARGET,
-                why="it has no kernel for it",
+                why=REFUSED.get(operation.type, "it has no kernel for it"),
                 remedy="Run the package on a Mac.",
             )
 

@@ -12,23 +12,10 @@ from edgewise.targets.apple._coremltools import quiet
 from edgewise.targets.apple.interpreter.kernels import FAMILIES, KERNELS
 from edgewise.targets.apple.interpreter.nested import BLOCK_OPERATIONS
 from edgewise.targets.apple.interpreter.numbers import MOVES_VALUES
+from edgewise.targets.apple.interpreter.refused import REFUSED
 
 with quiet():
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
-
-#: operations of Core ML that are refused at load, by reason
-_REFUSED = {
-    "lists": {
-        "list_gather", "list_length", "list_read", "list_scatter", "list_write", "make_list",
-    },
-    "random numbers": {
-        "random_bernoulli", "random_categorical", "random_normal", "random_uniform",
-    },
-    "not made by an ONNX frontend": {
-        "affine", "batch_to_space", "conv_quantized", "crop", "crop_resize",
-        "non_maximum_suppression", "resample", "reverse_sequence", "space_to_batch",
-    },
-}  # fmt: skip
 
 
 def test_no_operation_has_two_kernels() -> None:
@@ -40,9 +27,8 @@ def test_no_operation_has_two_kernels() -> None:
 def test_every_operation_is_executed_or_refused_on_purpose() -> None:
     known = {name for name in SSAOpRegistry.core_ops if not name.startswith("constexpr_")}
     known.add("coreml_update_state")  # of coremltools' own dialect: `write_state` in the file
-    refused = set().union(*_REFUSED.values())
-    assert known - {"const", "_const_symbolic"} == set(KERNELS) | BLOCK_OPERATIONS | refused
-    assert not set(KERNELS) & refused
+    assert known - {"const", "_const_symbolic"} == set(KERNELS) | BLOCK_OPERATIONS | set(REFUSED)
+    assert not set(KERNELS) & set(REFUSED)
 
 
 def test_only_kernels_are_said_to_move_values() -> None:
