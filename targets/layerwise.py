@@ -11,12 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import onnx_ir as ir
 
-from edgewise.targets.base import Artifact, Feeds
+from edgewise.targets.base import Array, Artifact, Feeds
 
 #: what a faithful kernel stays within: one rounding at a tie or in another precision
 LAYER_LSB = 1.0
+_STEPS_OF_A_FLOAT = 255
+_BINS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,41 @@ class LayerReport:
     def beyond(self) -> tuple[LayerDifference, ...]:
         """The layers that differ by more than their tolerance."""
         return tuple(layer for layer in self.layers if not layer.ok)
+
+
+class Steps:
+    """Differences in steps (LSB), gathered over samples in memory of a fixed size."""
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros(1, np.int64)
+        self.largest = 0.0
+
+    def add(self, found: Array, expected: Array) -> None:
+        """Integers count as they are; a float has 255 steps over the range that is expected."""
+        if found.dtype.kind == "f":
+            span = max(float(np.ptp(expected)), float(np.finfo(np.float32).tiny))
+            steps = np.abs(found.astype(np.float64) - expected) * (_STEPS_OF_A_FLOAT / span)
+        else:
+            steps = np.abs(found.astype(np.int32) - expected.astype(np.int32)).astype(np.float64)
+        self.largest = max(self.largest, float(steps.max(initial=0)))
+        whole = np.minimum(np.ceil(steps), _BINS).astype(np.int64)
+        counts = np.bincount(whole.reshape(-1), minlength=self._histogram.size)
+        counts[: self._histogram.size] += self._histogram
+        self._histogram = counts
+
+    @property
+    def elements(self) -> int:
+        return int(self._histogram.sum())
+
+    @property
+    def p99(self) -> float:
+        within = np.cumsum(self._histogram)
+        return float(np.searchsorted(within, np.ceil(0.99 * self.elements)))
+
+    @property
+    def different(self) -> float:
+        """The share that is not equal."""
+        return 1.0 - float(self._histogram[0]) / self.elements if self.elements else 0.0
 
 
 @runtime_checkable

@@ -9,10 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
@@ -24,10 +21,7 @@ from edgewise.targets.android.model import Array, Graph, Operator, Tensor
 from edgewise.targets.android.runtime import load
 from edgewise.targets.android.tolerances import tolerance_of
 from edgewise.targets.base import Feeds, TensorSignature, to_file
-from edgewise.targets.layerwise import LayerDifference, LayerReport
-
-_BINS = 1 << 16
-_STEPS_OF_A_FLOAT = 255
+from edgewise.targets.layerwise import LayerDifference, LayerReport, Steps
 
 Cuts = Mapping[Tensor, tuple[Cut, ...]]
 
@@ -157,38 +151,25 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 class _Meter:
-    """Differences of one layer at one cut; memory is a histogram of fixed size."""
+    """Differences of one layer at one cut."""
 
     def __init__(self, layer: Layer, cut: Cut) -> None:
         self._layer, self._cut = layer, cut
-        self._histogram = np.zeros(1, np.int64)
-        self._largest = 0.0
+        self._steps = Steps()
 
     def observe(self, reference: Mapping[str, Array], found: Array) -> None:
-        expected = self._cut.of(reference, self._layer.output)
-        if found.dtype.kind == "f":
-            span = max(float(np.ptp(expected)), float(np.finfo(np.float32).tiny))
-            steps = np.abs(found.astype(np.float64) - expected) * (_STEPS_OF_A_FLOAT / span)
-        else:
-            steps = np.abs(found.astype(np.int32) - expected.astype(np.int32))
-        self._largest = max(self._largest, float(steps.max(initial=0)))
-        whole: npt.NDArray[Any] = np.minimum(np.ceil(steps), _BINS).astype(np.int64)
-        counts = np.bincount(whole.reshape(-1), minlength=self._histogram.size)
-        counts[: self._histogram.size] += self._histogram
-        self._histogram = counts
+        self._steps.add(found, self._cut.of(reference, self._layer.output))
 
     def result(self) -> LayerDifference:
-        total = int(self._histogram.sum())
-        within = np.cumsum(self._histogram)
         tolerance, reason = tolerance_of(self._layer.operators)
         return LayerDifference(
             node=self._cut.node,
             tensor=self._cut.name,
             operators=tuple(operator.kind for operator in self._layer.operators),
-            elements=total,
-            max_lsb=self._largest,
-            p99_lsb=float(np.searchsorted(within, np.ceil(0.99 * total))),
-            different=1.0 - float(self._histogram[0]) / total if total else 0.0,
+            elements=self._steps.elements,
+            max_lsb=self._steps.largest,
+            p99_lsb=self._steps.p99,
+            different=self._steps.different,
             tolerance=tolerance,
             reason=reason,
         )

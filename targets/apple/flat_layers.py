@@ -22,6 +22,8 @@ from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.targets.apple.whole_layers import is_fixed, sizes
 
 LINEAR_MAX_RANK = 3
+#: key of a value's properties: the tensor of the QDQ model that has the same elements
+ELEMENTS_OF = "edgewise.elements_of"
 _ELEMENTWISE = frozenset(
     {
         "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Relu",
@@ -90,6 +92,7 @@ def _flatten_input(graph: ir.Graph, layer: ir.Node, shape: tuple[int, ...]) -> b
         flat = _reshape(graph, layer, pair[0].inputs[0], flat_shape, "rows")
         for node in pair:
             flat = _again(graph, layer, node, flat, flat_shape)
+            flat.metadata_props[ELEMENTS_OF] = node.outputs[0].name or ""
     layer.replace_input_with(0, flat)
     _remove_unused(graph, x)
     return True

@@ -171,6 +171,7 @@ class AppleTarget:
         known = artifact_of(TARGET_NAME, artifact)
         manifest, name = function_manifest(known, function)
         return open_session(known.path, manifest, device, threads, name)
+
     def compare_layers(
         self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1
     ) -> LayerReport:

@@ -102,7 +102,8 @@ class Interpreter:
             state: what the program keeps; without it, it starts from zeros and keeps nothing.
             outputs: which outputs to return and in which order (all by default).
             observe: called with name and value of every tensor that is computed, in order. fp16
-                values come as float32. Tensors that depend on constants alone are not seen.
+                values come as float32. Tensors that depend on constants alone are not seen. What it
+                gives back takes the value's place.
 
         Returns:
             New arrays in the types of the specs; a label and a dictionary from a classifier.
