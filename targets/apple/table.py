@@ -37,6 +37,7 @@ from edgewise.targets.apple.ops import (
     selection,
     shape,
     suppression,
+    unique,
 )
 
 
@@ -153,6 +154,7 @@ LOWERINGS: dict[str, Lowering] = {
     "OneHot": Lowering(selection.one_hot),
     "NonZero": Lowering(dynamic.non_zero),
     "Compress": Lowering(dynamic.compress, dynamic.is_computed),
+    "Unique": Lowering(unique.unique),
     "NonMaxSuppression": Lowering(suppression.non_max_suppression),
     "CumSum": Lowering(running.cum_sum),
     "ReverseSequence": Lowering(running.reverse_sequence),

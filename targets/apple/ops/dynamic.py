@@ -1,4 +1,4 @@
-"""Results whose size depends on the data: NonZero, Compress and NonMaxSuppression.
+"""Results whose size depends on the data: NonZero, Compress, NonMaxSuppression and Unique.
 
 Core ML sizes an output of the model by what each run finds, and MIL's `non_zero` gives such a size.
 The lowerings of other operators need every size in advance, so these stand at the end of a graph.
@@ -15,13 +15,11 @@ from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.ops.storage import narrowed, widened
 
-_DEFER = "End the exported graph there, or leave that step to the app."
 
-
-def at_the_end(call: Call, why: str, remedy: str = _DEFER) -> None:
-    """Refuses a node whose result other nodes read."""
-    if call.node.outputs[0].uses():
-        call.refuse(why, remedy)
+def at_the_end(call: Call, why: str, output: int = 0) -> None:
+    """Refuses a node of which others read that output."""
+    if output < len(call.node.outputs) and call.node.outputs[output].uses():
+        call.refuse(why, f"End the exported graph at {call.node.op_type}, or in front of it.")
 
 
 def where_true(mask: Var) -> Var:

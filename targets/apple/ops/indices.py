@@ -32,10 +32,14 @@ def positions(call: Call, index: int, sizes: int | Sequence[int]) -> IntArray | 
         if ((given < -limits) | (given >= limits)).any():
             call.refuse("an index lies outside of its axis", "Correct the indices.")
         return np.where(given < 0, given + limits, given).astype(np.int32)
-    indices = call.var(index)
+    return counted(call, index, call.var(index), limits)
+
+
+def counted(call: Call, index: int, indices: Var, sizes: npt.NDArray[np.int64]) -> Var:
+    """The computed indices of an input, the negative ones counted from the front."""
     if _is_counted(call.node.inputs[index]):
         return indices
-    from_end = mb.add(x=indices, y=limits.astype(np.int32)[()])
+    from_end = mb.add(x=indices, y=sizes.astype(np.int32)[()])
     return mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=from_end, b=indices)
 
 

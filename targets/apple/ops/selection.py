@@ -24,6 +24,7 @@ import numpy as np
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Call, Operand
+from edgewise.targets.apple.ops.indices import counted
 from edgewise.targets.apple.ops.numbers import element_type
 from edgewise.targets.apple.ops.storage import narrowed, widened
 
@@ -110,10 +111,9 @@ def one_hot(call: Call) -> Operand:
     indices = widened(call.var(0))
     if indices.dtype != types.int32:
         indices = mb.cast(x=indices, dtype="int32")
-    behind = mb.add(x=indices, y=np.int32(depth))
-    wrapped = mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=behind, b=indices)
+    indices = counted(call, 0, indices, np.array(depth))
     places = np.arange(depth, dtype=np.int32).reshape([-1 if a == axis else 1 for a in range(rank)])
-    hot = mb.equal(x=mb.expand_dims(x=wrapped, axes=[axis]), y=places)
+    hot = mb.equal(x=mb.expand_dims(x=indices, axes=[axis]), y=places)
     if call.is_constant(2):
         cold_value, hot_value = call.array(2, "values").tolist()
         if (cold_value, hot_value) == (0, 1):

@@ -26,11 +26,10 @@ from edgewise.targets.apple.deployment import is_older
 from edgewise.targets.apple.ops.dynamic import at_the_end, where_true
 
 _LOWEST = float(np.finfo(np.float32).min)
-_DEFER = "End the exported graph at NonMaxSuppression, or at boxes and scores."
 
 
 def non_max_suppression(call: Call) -> Operand:
-    at_the_end(call, "how many boxes it selects is only known once the model runs", _DEFER)
+    at_the_end(call, "how many boxes it selects is only known once the model runs")
     pictures, classes, count = call.shape(1)
     most = min(int(_parameter(call, 2, "number of boxes", 0.0)), count)
     if most < 1:
