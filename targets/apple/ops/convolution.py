@@ -1,15 +1,19 @@
 """Conv and ConvTranspose with one, two or three spatial axes.
 
 ConvTranspose cases, with `full = (in - 1) * stride + dilation * (kernel - 1) + 1` per axis:
-1. `output_shape` or `auto_pad` SAME: the crop is `full + output_padding - out`, shared between both
-   ends as the ONNX operator specification says.
+1. `output_shape` or `auto_pad` SAME (`in * stride` elements, or all there are): the crop is
+   `full + output_padding - out`, shared between both ends as the ONNX operator specification says.
 2. `output_padding` at most the end crop: it is subtracted from the crop.
 3. `output_padding` beyond the end crop: those elements receive nothing but the bias, so zeros are
    appended to the output and the bias is added afterwards.
+
+A weight may be computed at run time (that of ConvTranspose from iOS 17 on). MIL then has no
+dilations: zeros are put between the elements of the weight instead.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,14 +25,17 @@ from edgewise.targets.apple.call import Array, Call, Operand, emit, named
 
 
 def conv(call: Call) -> Operand:
-    weight = call.constant_or_refuse(1, "weight")
-    kernel = list(weight.shape[2:])
+    weight = call.operand(1)
+    kernel = [int(size) for size in weight.shape[2:]]
     strides, dilations = _steps(call, len(kernel))
     begin, end = resolve_pads(call.node, call.shape(0)[2:], kernel, strides, dilations)
+    if min([*begin, *end]) < 0:
+        call.refuse("its padding is negative", "Slice the input instead.")
     bias, late_bias = _bias(call, weight.shape[0])
+    weight_var, dilations = _weight(weight, dilations)
     result = mb.conv(
         x=call.var(0),
-        weight=emit(weight),
+        weight=weight_var,
         strides=strides,
         dilations=dilations,
         groups=call.attribute("group", 1),
@@ -40,8 +47,8 @@ def conv(call: Call) -> Operand:
 
 
 def conv_transpose(call: Call) -> Operand:
-    weight = call.constant_or_refuse(1, "weight")
-    kernel = list(weight.shape[2:])
+    weight = call.operand(1)
+    kernel = [int(size) for size in weight.shape[2:]]
     strides, dilations = _steps(call, len(kernel))
     groups = call.attribute("group", 1)
     begin, end = _crops(call, kernel, strides, dilations)
@@ -50,9 +57,10 @@ def conv_transpose(call: Call) -> Operand:
     if any(missing):  # case 3
         late_bias = _as_channels(call, bias.pop("bias")) if bias else late_bias
     plain = late_bias is None and not any(missing)
+    weight_var, dilations = _weight(weight, dilations)
     result = mb.conv_transpose(
         x=call.var(0),
-        weight=emit(weight),
+        weight=weight_var,
         strides=strides,
         dilations=dilations,
         groups=groups,
@@ -70,6 +78,28 @@ def conv_transpose(call: Call) -> Operand:
             **named(call.name if late_bias is None else None),
         )
     return _add_bias(call, result, late_bias)
+
+
+def _weight(weight: Operand, dilations: list[int]) -> tuple[Var, list[int]]:
+    """The weight in the program, and the dilations that are left for MIL."""
+    if not isinstance(weight, Var):
+        return emit(weight), dilations
+    for axis, step in enumerate(dilations, start=2):
+        if step > 1 and int(weight.shape[axis]) > 1:
+            weight = _stuffed(weight, axis, step)
+    return weight, [1] * len(dilations)
+
+
+def _stuffed(weight: Var, axis: int, step: int) -> Var:
+    """`step - 1` zeros between the elements along an axis."""
+    shape = [int(size) for size in weight.shape]
+    lead, size, tail = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+    apart = mb.reshape(x=weight, shape=[lead, size, 1, tail])
+    wide = mb.pad(x=apart, pad=[0, step - 1, 0, 0], mode="constant", constant_val=np.float32(0))
+    joined = mb.reshape(x=wide, shape=[lead, size * step, tail])
+    extent = (size - 1) * step + 1
+    cut = mb.slice_by_index(x=joined, begin=[0, 0, 0], end=[lead, extent, tail])
+    return mb.reshape(x=cut, shape=[*shape[:axis], extent, *shape[axis + 1 :]])
 
 
 def padding(begin: list[int], end: list[int]) -> dict[str, Any]:
@@ -117,8 +147,18 @@ def _crops(
     extra = call.attribute("output_padding", [0] * rank)
     auto_pad = call.attribute("auto_pad", "NOTSET")
     wanted = call.attribute("output_shape")
+    full = [
+        (size - 1) * stride + dilation * (window - 1) + 1
+        for size, stride, dilation, window in zip(spatial, strides, dilations, kernel, strict=True)
+    ]
     if wanted is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = [size * stride for size, stride in zip(spatial, strides, strict=True)]
+        if any(extra):
+            call.refuse(
+                "auto_pad SAME with output_padding has another shape in each runtime",
+                "Export the model with explicit padding.",
+            )
+        steps = zip(spatial, strides, full, strict=True)
+        wanted = [min(size * stride, whole) for size, stride, whole in steps]
     if wanted is None:
         pads = call.attribute("pads") or [0] * 2 * rank
         if auto_pad == "VALID":
@@ -128,10 +168,9 @@ def _crops(
             for end, more in zip(pads[rank:], extra, strict=True)  # cases 2 and 3
         ]
     begin, end = [], []
-    for axis in range(rank):  # case 1
-        full = (spatial[axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
-        total = max(0, full + extra[axis] - wanted[axis])
+    for whole, more, size in zip(full, extra, wanted, strict=True):  # case 1
+        total = max(0, whole + more - size)
         first = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
         begin.append(first)
-        end.append(total - first - extra[axis] - max(0, wanted[axis] - full - extra[axis]))
+        end.append(total - first - more - max(0, size - whole - more))
     return begin, end

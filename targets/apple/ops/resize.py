@@ -1,253 +1,259 @@
-"""Resize over the two (or one) last axes.
+"""Resize and Upsample: every mode, along any axes.
 
-Every interpolation of ONNX Resize is, per axis, a matrix with one row of weights per output
-position. The matrix is computed from the formulas of the operator specification, and then the
-cheapest expression is chosen that gives exactly that matrix:
-1. nearest, each element repeated a whole number of times: `upsample_nearest_neighbor`;
-2. nearest, every n-th element: a strided slice;
-3. linear with the sample grid of one of MIL's `resize_bilinear` modes: that operation;
-4. anything else (cubic, antialias, odd grids): multiplication with the matrices.
+Positions are known in advance, so each axis is a fixed choice of elements or a fixed matrix (see
+`edgewise.graph.interpolation`). Of what gives exactly those, the cheapest form is chosen:
+1. nearest, elements repeated a whole number of times along the last two axes:
+   `upsample_nearest_neighbor`
+2. nearest, anything else: picked positions, axis by axis (a strided slice or `gather`)
+3. linear along the last two axes, on the grid of one of MIL's modes: `resize_bilinear`
+4. linear on other axes or grids, cubic, antialiased: multiplication with the matrix of each axis
+5. tf_crop_and_resize: what lies outside the input is replaced by `select`
+The documentation of `resize_nearest_neighbor`, and of `resize` where two elements are equally near,
+does not tell which element is read: they are not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from edgewise.graph.interpolation import (
+    COORDINATES,
+    Array,
+    Axis,
+    ambiguity,
+    cubic_kernel,
+    linear_kernel,
+    matrix,
+    nearest_indices,
+    outside,
+    positions,
+)
 from edgewise.targets.apple._coremltools import Builder as mb
-from edgewise.targets.apple._coremltools import Var
+from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Call, Operand
+from edgewise.targets.apple.ops.numbers import widened
+from edgewise.targets.apple.ops.picking import pick
 
-Floats = npt.NDArray[np.float64]
+_FLOATS = (types.fp16, types.fp32)
+#: on the input axis: a bilinear grid this close is the same
+_CLOSE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """One resized axis: `scale` is output per input, as ONNX uses it in its formulas."""
+class _Resize:
+    """What the node asks for."""
 
-    size: int
-    out: int
-    scale: float
+    mode: str
+    coordinates: str
+    axes: tuple[Axis, ...]
+    rounding: str
+    cubic_a: float
+    antialias: bool
+    exclude_outside: bool
+
+    def indices(self, axis: Axis) -> Array:
+        return nearest_indices(axis, positions(axis, self.coordinates), self.rounding)
+
+    def matrix(self, axis: Axis) -> Array:
+        cubic = self.mode == "cubic"
+        return matrix(
+            axis,
+            positions(axis, self.coordinates),
+            cubic_kernel(self.cubic_a) if cubic else linear_kernel,
+            2 if cubic else 1,
+            antialias=self.antialias,
+            exclude_outside=self.exclude_outside and cubic,
+        )
+
+    def outside(self, axis: Axis) -> Array:
+        if self.coordinates != "tf_crop_and_resize":
+            return np.zeros(axis.after, np.bool_)
+        return outside(axis, positions(axis, self.coordinates))
 
 
 def resize(call: Call) -> Operand:
-    shape = call.shape(0)
-    axes = _resized_axes(call)
-    changed = [axis for axis, part in enumerate(axes) if part.out != part.size or part.scale != 1]
-    if any(axis < len(shape) - 2 for axis in changed):
-        call.refuse(
-            "Core ML resizes the two last axes only", "Resize with height and width at the end."
-        )
-    if not changed:
+    node = _read(call)
+    if not node.axes:
         return call.operand(0)
-    mode = call.attribute("mode", "nearest")
     x = call.var(0)
-    if len(shape) < 3:
-        x = mb.reshape(x=x, shape=[1] * (3 - len(shape)) + list(shape))
-    height, width = axes[-2:] if len(shape) > 1 else (_Axis(1, 1, 1.0), axes[-1])
-    if mode == "nearest":
-        result = _nearest(call, x, height, width)
-    elif mode == "linear" and (sampling := _sampling_mode(call, height, width)) is not None:
-        result = mb.resize_bilinear(
-            x=x,
-            target_size_height=height.out,
-            target_size_width=width.out,
-            sampling_mode=sampling,
-        )
+    if node.mode == "nearest":
+        x = _nearest(node, widened(x))
+    elif x.dtype in _FLOATS:
+        x = _interpolated(node, x)
     else:
-        result = _multiply(x, _matrix(call, height, mode), _matrix(call, width, mode))
-    target = [part.out for part in axes]
-    return result if list(result.shape) == target else mb.reshape(x=result, shape=target)
-
-
-def _resized_axes(call: Call) -> list[_Axis]:
-    """Sizes and scales of all axes; sizes win over scales, as in ONNX."""
-    if call.attribute("exclude_outside", 0) or call.attribute("antialias", 0):
         call.refuse(
-            "antialias and exclude_outside are not offered", "Resize without those attributes."
+            "interpolating integers is rounded differently by each runtime",
+            "Cast to float32 before, or use mode nearest.",
         )
-    if call.attribute("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
-        call.refuse("Core ML does not crop while it resizes", "Crop with Slice before.")
+    return _extrapolated(call, node, x)
+
+
+# ---- reading the node
+
+
+def _read(call: Call) -> _Resize:
+    mode = str(call.attribute("mode", "nearest"))
+    coordinates = str(call.attribute("coordinate_transformation_mode", "half_pixel"))
+    if mode not in ("nearest", "linear", "cubic") or coordinates not in COORDINATES:
+        call.refuse(
+            f"ONNX has no mode '{mode}' with coordinates '{coordinates}'", "Export the model again."
+        )
+    return _Resize(
+        mode,
+        coordinates,
+        tuple(_axes(call, coordinates)),
+        str(call.attribute("nearest_mode", "round_prefer_floor")),
+        float(call.attribute("cubic_coeff_a", -0.75)),
+        bool(call.attribute("antialias", 0)),
+        bool(call.attribute("exclude_outside", 0)),
+    )
+
+
+def _axes(call: Call, coordinates: str) -> list[Axis]:
+    """The axes along which something changes, in order."""
     shape = call.shape(0)
-    axes = [axis % len(shape) for axis in call.attribute("axes", list(range(len(shape))))]
-    parts = [_Axis(size, size, 1.0) for size in shape]
-    if call.has(3):
-        sizes = _keep_ratio(call, call.ints(3, "sizes"), [shape[axis] for axis in axes])
-        for axis, out in zip(axes, sizes, strict=True):
-            parts[axis] = _Axis(shape[axis], out, out / shape[axis])
-    else:
+    chosen = [int(axis) % len(shape) for axis in call.attribute("axes") or range(len(shape))]
+    regions = [(0.0, 1.0)] * len(chosen)
+    if coordinates == "tf_crop_and_resize":
+        ends = call.array(1, "region of interest").reshape(2, -1)
+        regions = [(float(start), float(end)) for start, end in ends.T]
+    found = []
+    sizes = _sizes(call, [shape[axis] for axis in chosen])
+    for axis, (after, scale), region in zip(chosen, sizes, regions, strict=True):
+        part = Axis(axis, shape[axis], after, scale, region)
+        if scale != 1.0 or part.before != part.after or region != (0.0, 1.0):
+            disagreement = ambiguity(part, coordinates)
+            if disagreement is not None:
+                call.refuse(*disagreement)
+            found.append(part)
+    return sorted(found, key=lambda part: part.axis)
+
+
+def _sizes(call: Call, before: list[int]) -> list[tuple[int, float]]:
+    """New size and scale of each chosen axis; sizes win over scales, as in ONNX."""
+    if not call.has(3):
         scales = call.array(2, "scales").reshape(-1).astype(np.float32)
-        for axis, scale in zip(axes, scales, strict=True):
-            out = int(np.floor(np.float32(shape[axis]) * scale))
-            parts[axis] = _Axis(shape[axis], out, float(scale))
-    return parts
-
-
-def _keep_ratio(call: Call, sizes: list[int], shape: list[int]) -> list[int]:
+        return [
+            (int(np.floor(np.float32(old) * scale)), float(scale))
+            for old, scale in zip(before, scales, strict=True)
+        ]
+    sizes = call.ints(3, "sizes")
     policy = call.attribute("keep_aspect_ratio_policy", "stretch")
+    ratios = [new / old for new, old in zip(sizes, before, strict=True)]
     if policy == "stretch":
-        return sizes
-    choose = min if policy == "not_larger" else max
-    scale = choose(size / old for size, old in zip(sizes, shape, strict=True))
-    return [int(np.floor(scale * old + 0.5)) for old in shape]
+        return list(zip(sizes, ratios, strict=True))
+    scale = min(ratios) if policy == "not_larger" else max(ratios)
+    return [(math.floor(scale * old + 0.5), scale) for old in before]
 
 
-def _coordinates(call: Call, axis: _Axis) -> Floats:
-    """Where each output position lies on the input axis (ONNX Resize, coordinate table)."""
-    positions = np.arange(axis.out, dtype=np.float64)
-    match call.attribute("coordinate_transformation_mode", "half_pixel"):
-        case "half_pixel":
-            return (positions + 0.5) / axis.scale - 0.5
-        case "half_pixel_symmetric":
-            adjustment = axis.out / (axis.scale * axis.size)
-            offset = axis.size / 2 * (1 - adjustment)
-            return offset + (positions + 0.5) / axis.scale - 0.5
-        case "pytorch_half_pixel":
-            return (positions + 0.5) / axis.scale - 0.5 if axis.out > 1 else positions * 0
-        case "align_corners":
-            return positions * ((axis.size - 1) / (axis.out - 1) if axis.out > 1 else 0)
-        case "asymmetric":
-            return positions / axis.scale
-        case other:
-            call.refuse(f"coordinate mode '{other}' is unknown", "Use half_pixel.")
+# ---- nearest
 
 
-_ROUND: dict[str, Callable[[Floats], Floats]] = {
-    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-    "floor": np.floor,
-    "ceil": np.ceil,
-}
-
-
-def _nearest_indices(call: Call, axis: _Axis) -> npt.NDArray[np.int64]:
-    rounding = _ROUND[call.attribute("nearest_mode", "round_prefer_floor")]
-    # float32 as in ONNX Runtime: at ties the last bit decides
-    coordinates = _coordinates(call, axis).astype(np.float32).astype(np.float64)
-    return np.clip(rounding(coordinates), 0, axis.size - 1).astype(np.int64)
-
-
-def _nearest(call: Call, x: Var, height: _Axis, width: _Axis) -> Var:
-    rows, columns = _nearest_indices(call, height), _nearest_indices(call, width)
-    up_rows, up_columns = _repetition(rows, height), _repetition(columns, width)
-    if up_rows is not None and up_columns is not None:  # case 1
-        return mb.upsample_nearest_neighbor(
-            x=x, scale_factor_height=up_rows, scale_factor_width=up_columns
+def _nearest(node: _Resize, x: Var) -> Var:
+    """Cases 1 and 2."""
+    factors = [_repetition(node, x, axis) for axis in range(x.rank)]
+    last = factors[-2:]
+    if x.rank >= 3 and max(last) > 1 and x.dtype in _FLOATS:  # case 1
+        x = mb.upsample_nearest_neighbor(
+            x=x, scale_factor_height=last[0], scale_factor_width=last[1]
         )
-    row_step, column_step = _stride(rows), _stride(columns)
-    if row_step is not None and column_step is not None:  # case 2
-        lead = list(x.shape[:-2])
-        return mb.slice_by_index(
-            x=x,
-            begin=[0] * len(lead) + [int(rows[0]), int(columns[0])],
-            end=[*lead, int(rows[-1]) + 1, int(columns[-1]) + 1],
-            stride=[1] * len(lead) + [row_step, column_step],
-        )
-    return _multiply(x, _selection(rows, height), _selection(columns, width))
+    else:
+        last = []
+    for part in node.axes:
+        repeated = len(last) == 2 and part.axis >= x.rank - 2 and factors[part.axis] > 1
+        if not repeated:
+            x = pick(x, part.axis, node.indices(part))
+    return x
 
 
-def _repetition(indices: npt.NDArray[np.int64], axis: _Axis) -> int | None:
-    factor, rest = divmod(axis.out, axis.size)
-    whole = rest == 0 and np.array_equal(indices, np.arange(axis.out) // factor)
-    return factor if whole else None
-
-
-def _stride(indices: npt.NDArray[np.int64]) -> int | None:
-    if len(indices) == 1:
+def _repetition(node: _Resize, x: Var, axis: int) -> int:
+    """How often each element of the axis comes in turn; 1 where it is not repeated so."""
+    part = next((part for part in node.axes if part.axis == axis), None)
+    if part is None or part.after % part.before:
         return 1
-    steps = np.unique(np.diff(indices))
-    return int(steps[0]) if len(steps) == 1 and steps[0] > 0 else None
+    factor = part.after // part.before
+    repeated = np.array_equal(node.indices(part), np.arange(part.after) // factor)
+    return factor if repeated else 1
 
 
-def _selection(indices: npt.NDArray[np.int64], axis: _Axis) -> Floats:
-    matrix = np.zeros((axis.out, axis.size))
-    matrix[np.arange(axis.out), indices] = 1
-    return matrix
+# ---- linear and cubic
 
 
-def _sampling_mode(call: Call, height: _Axis, width: _Axis) -> str | None:
-    """The `resize_bilinear` mode whose grid is this one (MIL specification, `resize_bilinear`)."""
-    for mode, grid in _GRIDS.items():
+def _interpolated(node: _Resize, x: Var) -> Var:
+    """Cases 3 and 4."""
+    planes = [part for part in node.axes if part.axis >= x.rank - 2]
+    sampling = _sampling_mode(node, planes) if planes and node.mode == "linear" else None
+    for part in node.axes:
+        if sampling is None or part not in planes:
+            x = _multiply(x, part.axis, node.matrix(part))
+    if sampling is None:
+        return x
+    shape = [int(size) for size in x.shape]
+    for part in planes:
+        shape[part.axis] = part.after
+    image = x if x.rank >= 3 else mb.expand_dims(x=x, axes=list(range(3 - x.rank)))
+    height, width = [1, *shape][-2:]
+    image = mb.resize_bilinear(
+        x=image, target_size_height=height, target_size_width=width, sampling_mode=sampling
+    )
+    return image if x.rank >= 3 else mb.reshape(x=image, shape=shape)
+
+
+def _sampling_mode(node: _Resize, planes: list[Axis]) -> str | None:
+    """The `resize_bilinear` mode that samples as ONNX does; None when there is none."""
+    wanted = [(part, node.matrix(part)) for part in planes]
+    for mode in ("UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS", "DEFAULT"):
         if all(
-            np.allclose(
-                np.clip(_coordinates(call, axis), 0, axis.size - 1), grid(axis), atol=1e-6, rtol=0
-            )
-            for axis in (height, width)
+            np.allclose(_matrix_of_mode(part, mode), right, rtol=0, atol=_CLOSE * part.before)
+            for part, right in wanted
         ):
             return mode
     return None
 
 
-def _unaligned(axis: _Axis) -> Floats:
-    spacing = axis.size / axis.out
-    return np.clip(np.arange(axis.out) * spacing + spacing / 2 - 0.5, 0, axis.size - 1)
+def _matrix_of_mode(axis: Axis, mode: str) -> Array:
+    """MIL specification, `resize_bilinear`; an axis that stays is the same in each of the modes."""
+    index = np.arange(axis.after, dtype=np.float64)
+    spacing = axis.before / axis.after
+    grid = index * spacing
+    if mode == "UNALIGN_CORNERS":
+        grid = grid + spacing / 2 - 0.5
+    elif mode == "STRICT_ALIGN_CORNERS":
+        grid = index * ((axis.before - 1) / max(axis.after - 1, 1))
+    return matrix(axis, np.clip(grid, 0, axis.before - 1), linear_kernel, 1)
 
 
-def _aligned(axis: _Axis) -> Floats:
-    if axis.out == 1:
-        return np.zeros(1)
-    return np.arange(axis.out, dtype=np.float64) * ((axis.size - 1) / (axis.out - 1))
+def _multiply(x: Var, axis: int, weights: Array) -> Var:
+    """The matrix (after, before) times the values along one axis: axes before it are the batch,
+    those after it the columns."""
+    shape = [int(size) for size in x.shape]
+    result = [*shape[:axis], weights.shape[0], *shape[axis + 1 :]]
+    lead, tail = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    numbers = weights.astype(np.float32)
+    if tail == 1:
+        rows = mb.reshape(x=x, shape=[lead, shape[axis]])
+        product = mb.matmul(x=rows, y=np.ascontiguousarray(numbers.T))
+    else:
+        columns = mb.reshape(x=x, shape=[lead, shape[axis], tail])
+        product = mb.matmul(x=numbers, y=columns)
+    return mb.reshape(x=product, shape=result)
 
 
-def _default(axis: _Axis) -> Floats:
-    return np.clip(np.arange(axis.out) * (axis.size / axis.out), 0, axis.size - 1)
+# ---- outside of the input
 
 
-_GRIDS: dict[str, Callable[[_Axis], Floats]] = {
-    "UNALIGN_CORNERS": _unaligned,
-    "STRICT_ALIGN_CORNERS": _aligned,
-    "DEFAULT": _default,
-}
-
-
-def _matrix(call: Call, axis: _Axis, mode: str) -> Floats:
-    """Rows of interpolation weights; taps outside the axis read its edge."""
-    coordinates = _coordinates(call, axis)
-    if mode == "linear":
-        coordinates = np.clip(coordinates, 0, axis.size - 1)
-    base = np.floor(coordinates)
-    fraction = coordinates - base
-    taps = _linear_taps(fraction) if mode == "linear" else _cubic_taps(call, fraction)
-    matrix = np.zeros((axis.out, axis.size))
-    for offset, weights in taps.items():
-        columns = np.clip(base + offset, 0, axis.size - 1).astype(np.int64)
-        np.add.at(matrix, (np.arange(axis.out), columns), weights)
-    return matrix
-
-
-def _linear_taps(fraction: Floats) -> dict[int, Floats]:
-    return {0: 1 - fraction, 1: fraction}
-
-
-def _cubic_taps(call: Call, fraction: Floats) -> dict[int, Floats]:
-    """Keys' cubic convolution with parameter `a` (ONNX Resize, `cubic_coeff_a`)."""
-    a = np.float64(call.attribute("cubic_coeff_a", -0.75))
-
-    def near(distance: Floats) -> Floats:
-        return ((a + 2) * distance - (a + 3)) * distance**2 + 1
-
-    def far(distance: Floats) -> Floats:
-        return a * (((distance - 5) * distance + 8) * distance - 4)
-
-    return {
-        -1: far(fraction + 1),
-        0: near(fraction),
-        1: near(1 - fraction),
-        2: far(2 - fraction),
-    }
-
-
-def _multiply(x: Var, rows: Floats, columns: Floats) -> Var:
-    """`rows @ x @ columns^T`; a square identity is skipped."""
-    if not _is_identity(rows):
-        x = mb.matmul(x=rows.astype(np.float32), y=x)
-    if not _is_identity(columns):
-        x = mb.matmul(x=x, y=np.ascontiguousarray(columns.T.astype(np.float32)))
-    return x
-
-
-def _is_identity(matrix: Floats) -> bool:
-    return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix)))
+def _extrapolated(call: Call, node: _Resize, x: Var) -> Var:
+    """Case 5."""
+    mask = np.zeros((1,) * x.rank, np.bool_)
+    for part in node.axes:
+        shape = [1] * x.rank
+        shape[part.axis] = part.after
+        mask = mask | node.outside(part).reshape(shape)
+    if not mask.any():
+        return x
+    value = types.nptype_from_builtin(x.dtype)(call.attribute("extrapolation_value", 0.0))
+    whole = np.broadcast_to(mask, x.shape).copy()
+    return mb.select(cond=whole, a=value, b=x, name=call.name)
