@@ -13,6 +13,8 @@ from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.ops.numbers import constant_like, element_type, is_integer, number
 
+_IMAGE_RANK = 4
+
 
 def relu(call: Call) -> Operand:
     return mb.relu(x=call.var(0), name=call.name)
@@ -67,13 +69,14 @@ def leaky_relu(call: Call) -> Operand:
 
 
 def prelu(call: Call) -> Operand:
-    """1. One slope per channel: MIL `prelu`. 2. Other slopes, and integers: `max(x, 0) + slope *
-    min(x, 0)`."""
+    """1. One slope per channel: MIL `prelu`, which takes slopes that differ for images only.
+    2. Other slopes, and integers: `max(x, 0) + slope * min(x, 0)`."""
     x = number(call, 0)
     shape, rank = call.shape(1), call.rank(0)
     aligned = (1,) * (rank - len(shape)) + shape
     per_channel = all(size == 1 for axis, size in enumerate(aligned) if axis != 1)
-    if call.is_constant(1) and call.is_float(0) and 3 <= rank <= 5 and per_channel:
+    takes = rank == _IMAGE_RANK or (rank in (3, 5) and np.prod(shape) == 1)
+    if call.is_constant(1) and call.is_float(0) and takes and per_channel:
         channels = call.shape(0)[1]
         slopes = np.broadcast_to(call.array(1, "slope").reshape(-1), (channels,))
         return mb.prelu(x=x, alpha=np.ascontiguousarray(slopes), name=call.name)
