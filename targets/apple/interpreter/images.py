@@ -19,6 +19,7 @@ import numpy as np
 
 from edgewise.errors import ModelError
 from edgewise.targets.apple.interpreter.kernels.base import Array
+from edgewise.targets.apple.interpreter.numbers import HELD_AS
 from edgewise.targets.apple.interpreter.plan import Tensor
 
 #: grayscale pictures of floating-point numbers, which Core ML hands over as they are
@@ -38,7 +39,7 @@ class ImageInput:
         return np.dtype(np.float16 if self.color_space == HALF_GRAY else np.uint8)
 
     def planes(self, picture: Array, tensor: Tensor) -> Array:
-        """The picture as the program's tensor, in float32.
+        """The picture as the program's tensor.
 
         Raises:
             ModelError: it is no picture of the input's size, or not of whole pixels.
@@ -57,7 +58,7 @@ class ImageInput:
             raise self._refuse(np.asarray(picture), tensor)
         if self.color_space == "BGR":
             array = np.flip(array, axis=-3)
-        return np.asarray(array, np.float32, order="C")
+        return np.asarray(array, HELD_AS[tensor.dtype], order="C")
 
     @property
     def channels(self) -> int:
