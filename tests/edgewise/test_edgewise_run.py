@@ -235,7 +235,11 @@ def test_whole_numbers_must_fit(tmp_path: Path) -> None:
 
 
 def test_arrays_keep_any_name_and_their_bytes(tmp_path: Path) -> None:
-    arrays = {"file": np.arange(3), "a/b:0 é": np.zeros((2, 0), np.float16), "t": np.array("cat")}
+    arrays: dict[str, Any] = {
+        "file": np.arange(3),
+        "a/b:0 é": np.zeros((2, 0), np.float16),
+        "t": np.array("cat"),
+    }
     one, two = tmp_path / "one.npz", tmp_path / "two.npz"
     write_arrays(one, arrays)
     write_arrays(two, arrays)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgewise.targets.apple.interpreter.kernels.base import Array, Node
+from edgewise.targets.apple.interpreter.kernels.base import Node
 from edgewise.targets.apple.interpreter.kernels.convolution import convolution_attributes
 from edgewise.targets.apple.interpreter.numbers import HELD_AS
 from edgewise.targets.apple.interpreter.plan import Step, Tensor
@@ -58,7 +59,7 @@ class Writer:
         tensors = (tensor for parameter in parameters for tensor in self.tensors(parameter))
         return all(tensor.dtype in ("fp16", "fp32") for tensor in tensors)
 
-    def constant(self, value: Array) -> str:
+    def constant(self, value: npt.ArrayLike) -> str:
         name = f"{self._prefix}c{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
         return name

@@ -6,8 +6,8 @@ package with `rounding="none"` differs from torch by the rounding of its constan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 pytestmark = pytest.mark.slow
 
 
-class Convolutional(nn.Module):  # type: ignore[misc]
+class Convolutional(nn.Module):  # type: ignore[misc, name-defined]
     """Residual blocks, depthwise convolutions, hard swish, pooling of three kinds."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Convolutional(nn.Module):  # type: ignore[misc]
         return torch.softmax(self.head(features), -1)
 
 
-class Transformer(nn.Module):  # type: ignore[misc]
+class Transformer(nn.Module):  # type: ignore[misc, name-defined]
     """Patches, class token, positions, two pre-norm encoder layers."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Transformer(nn.Module):  # type: ignore[misc]
         return self.head(x[:, 0])
 
 
-class Recurrent(nn.Module):  # type: ignore[misc]
+class Recurrent(nn.Module):  # type: ignore[misc, name-defined]
     """Two LSTM directions, then a GRU, over embedded tokens."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         return states, last[0]
 
 
-class Segmenter(nn.Module):  # type: ignore[misc]
+class Segmenter(nn.Module):  # type: ignore[misc, name-defined]
     """A U-Net: strided and transposed convolutions, bilinear and nearest upsampling, skips."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Segmenter(nn.Module):  # type: ignore[misc]
         return self.last(torch.cat([one, smooth, sharp], 1)).log_softmax(1)
 
 
-class Detector(nn.Module):  # type: ignore[misc]
+class Detector(nn.Module):  # type: ignore[misc, name-defined]
     """The five best of 64 anchors: scores, classes and boxes gathered by index."""
 
     def __init__(self) -> None:
@@ -155,7 +155,6 @@ class Case:
     inputs: Callable[[], list[Any]] | None = None
     others: tuple[tuple[Array, ...], ...] = ()  # more feeds, of other shapes
     tolerance: float = 0.02  # of the output's range
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 _SMALL = picture(1, 3, 32, 32)
@@ -204,13 +203,14 @@ CASES = {
 
 def _converted(case: Case, module: Any, path: Path) -> None:
     examples = tuple(map(torch.from_numpy, case.feeds))
-    inputs = [ct.TensorType(shape=array.shape, dtype=array.dtype.type) for array in case.feeds]
+    inputs = None
     if case.inputs is not None:
         inputs = case.inputs()
+    elif not case.exported:  # an exported program has its own
+        inputs = [ct.TensorType(shape=array.shape, dtype=array.dtype.type) for array in case.feeds]
     with quiet(), torch.no_grad():
         if case.exported:
             source = torch.export.export(module, examples).run_decompositions({})
-            inputs = None
         else:
             source = torch.jit.trace(module, examples)
         model = ct.convert(
