@@ -235,7 +235,7 @@ class _Builder:
                 node, f"coremltools refuses it: {why}", "Simplify the node or leave it out."
             ) from error
         single = isinstance(result, (Var, np.ndarray, QuantizedConstant))
-        results: list[Operand] = [result] if single else list(result)  # type: ignore[list-item, arg-type]
+        results: list[Operand] = [result] if single else list(result)  # type: ignore[arg-type]
         most = max((len(found.shape) for found in results if isinstance(found, Var)), default=0)
         if most > MAX_RANK:
             why = f"Core ML tensors have at most {MAX_RANK} axes, not {most}"

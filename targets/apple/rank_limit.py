@@ -15,7 +15,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from edgewise.graph import constant, consumers
+from edgewise.graph import constant, consumers, static_shape
 from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.prepare import settle
 from edgewise.targets.apple.collapse import (
@@ -139,7 +139,7 @@ def _merge_ports(graph: ir.Graph) -> dict[ir.Value, Shape]:
         made = value.is_graph_input() or (producer is not None and _is_written_out(producer))
         if not _is_deep(value) or not made or not all(map(_is_written_out, consumers(value))):
             continue
-        shape = tuple(int(size) for size in value.shape or ())  # static: its reshapes are
+        shape = static_shape(value)
         merged = [*shape[: MAX_RANK - 1], prod(shape[MAX_RANK - 1 :])]
         if producer is not None:
             sizes = _sizes(f"{value.name}/merged", merged)

@@ -193,14 +193,19 @@ def _to_file(array: Array, signature: TensorSignature) -> Array:
             why=f"the model's is {signature.hub_dtype}",
         )
     converted = to_file(value, signature)
-    return converted.reshape(signature.shape) if _regroups(signature) else converted
+    return _regrouped(converted, signature.shape) if _regroups(signature) else converted
 
 
 def _to_hub(array: Array, signature: TensorSignature) -> Array:
     value = np.asarray(array)
-    return from_file(
-        value.reshape(signature.hub_shape) if _regroups(signature) else value, signature
-    )
+    if _regroups(signature):
+        value = _regrouped(value, signature.hub_shape)
+    return from_file(value, signature)
+
+
+def _regrouped(array: Array, shape: tuple[int | str, ...]) -> Array:
+    """Only static shapes are regrouped."""
+    return array.reshape([int(size) for size in shape])
 
 
 def _regroups(signature: TensorSignature) -> bool:
