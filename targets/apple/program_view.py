@@ -194,7 +194,8 @@ def _read_value(value: Any, weights: bytes) -> Any:
 def _dtype(name: str) -> np.dtype[Any]:
     if name not in _TYPES:
         raise InternalError(f"the finished program has constants of type {name}, which is not read")
-    return np.dtype(_TYPES[name])
+    dtype: np.dtype[Any] = np.dtype(_TYPES[name])
+    return dtype
 
 
 def _numbers(data: bytes, dtype: np.dtype[Any], count: int) -> Array:
