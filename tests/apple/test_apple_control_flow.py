@@ -228,6 +228,21 @@ def test_if_and_loop_inside_of_a_loop(same: Any) -> None:
     same(source, *numbers(0, 1, 2, 3))
 
 
+def test_what_holds_in_the_first_iteration_alone(same: Any) -> None:
+    """The number 0 and the constant start are known before; the body must not count on them."""
+    source = parsed(
+        """g (int64 m) => (float[2] y, float[2] z)
+        <float[2] k = {1.0, 2.0}, int64 nil = {0}, float two = {2.0}> {
+          y, z = Loop (m, "", k, k) <body = b (int64 i, bool go, float[2] s, float[2] r)
+              => (bool on, float[2] t, float[2] u) {
+            on = Identity(go) first = Equal(i, nil) d = Mul(s, two) t = Where(first, s, d)
+            u = If (first) <then_branch = e () => (float[2] f) { f = Identity(r) },
+                            else_branch = o () => (float[2] h) { h = Add(r, s) }> }>
+        }"""
+    )
+    same(source, *({"m": np.array(count)} for count in (0, 1, 2, 4)))
+
+
 def test_few_iterations_are_written_out(same: Any) -> None:
     source = loop("float[2,3] x", ADDING, limit="few", constants=", int64 few = {5}")
     assert "while_loop" not in same(source, {"x": X})

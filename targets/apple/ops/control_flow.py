@@ -56,9 +56,9 @@ def loop_fits(node: ir.Node) -> bool:
 def loop(call: Call) -> Sequence[Operand]:
     """Cases 2 and 3."""
     plan = _plan(call)
-    start = [emit(call.operand(2 + index)) for index in range(plan.carried)]
+    start = [_unknown(emit(call.operand(2 + index))) for index in range(plan.carried)]
     stacks = [_empty_stack(call, index) for index in plan.stacked]
-    condition = () if plan.condition is None else (plan.condition,)
+    condition = () if plan.condition is None else (_unknown(plan.condition),)
     first = 1 + len(condition)  # of the carried values, among what goes round
 
     def goes(number: Var, *others: Var) -> Var:
@@ -85,7 +85,7 @@ def loop(call: Call) -> Sequence[Operand]:
     ends = mb.while_loop(
         _cond=goes,
         _body=body,
-        loop_vars=(mb.const(val=np.int32(0)), *condition, *start, *stacks),
+        loop_vars=(_unknown(mb.const(val=np.int32(0))), *condition, *start, *stacks),
         name=call.name,
     )
     found: list[Operand] = list(ends[first : first + plan.carried])
@@ -156,7 +156,7 @@ def _empty_stack(call: Call, index: int) -> Var:
         call.refuse(f"the shape of its stacked result '{output.name}' is not known", _PAD)
     is_float = output.dtype.numpy().kind == "f"
     zero = np.float32(0) if is_float else np.int32(0)
-    return mb.fill(shape=list(output.shape.numpy()), value=zero)
+    return _unknown(mb.fill(shape=list(output.shape.numpy()), value=zero))
 
 
 def _written(place: Var, piece: Var, number: Var) -> Var:
@@ -166,6 +166,14 @@ def _written(place: Var, piece: Var, number: Var) -> Var:
     position = mb.expand_dims(x=number, axes=[0])
     update = mb.expand_dims(x=piece, axes=[0])
     return mb.scatter(data=place, indices=position, updates=update, axis=0, mode="update")
+
+
+def _unknown(value: Var) -> Var:
+    """What goes into the loop, its number forgotten: coremltools would take what is known before
+    the first iteration for known in the body."""
+    copy = mb.identity(x=value)
+    copy._sym_val = None
+    return copy
 
 
 def _of_type(stack: Var, output: ir.Value) -> Var:

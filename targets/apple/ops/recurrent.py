@@ -154,7 +154,7 @@ def _directions(call: Call) -> list[_Direction]:
     flags, per = _DIRECTIONS[call.attribute("direction", "forward")], len(_FUNCTIONS[kind])
     found = []
     for index, reverse in enumerate(flags):
-        weights = [_gates(call.array(i, "weight")[index], order) for i in (_W, _R)]
+        weight_ih, weight_hh = (_gates(call.array(i, "weight")[index], order) for i in (_W, _R))
         bias = peephole = None
         if call.has(_B):
             of_inputs, of_state = np.split(call.array(_B, "bias")[index], 2)
@@ -162,7 +162,7 @@ def _directions(call: Call) -> list[_Direction]:
         if kind == "LSTM" and call.has(_PEEPHOLES):
             peephole = _gates(call.array(_PEEPHOLES, "peephole")[index], _PEEPHOLE_ORDER)
         functions = tuple(known[name] for name in names[index * per : (index + 1) * per])
-        found.append(_Direction(reverse, *weights, bias, peephole, functions))
+        found.append(_Direction(reverse, weight_ih, weight_hh, bias, peephole, functions))
     return found
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgewise.targets.apple._coremltools import Builder as mb
+from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple.interpreter import Interpreter
 
 
 def _array(seed: int, *shape: int) -> Any:
@@ -86,3 +89,31 @@ def test_blocks_in_blocks(run_mil: Any) -> None:
 
     (result,) = run_mil(build, {"x": x})  # 3,5 -> 6,10 -> 3,5 -> 6,10
     assert result.tolist() == [6, 10]
+
+
+def test_the_loops_of_another_converter(tmp_path: Path) -> None:
+    """coremltools writes each layer of a torch GRU as a loop."""
+    torch = pytest.importorskip("torch")
+
+    class Grown(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = torch.nn.GRU(6, 4, num_layers=2, bidirectional=True)
+
+        def forward(self, x: Any) -> Any:
+            return self.gru(x)[0]
+
+    x = torch.from_numpy(_array(3, 7, 1, 6))
+    module = Grown().eval()
+    path = tmp_path / "grown.mlpackage"
+    with quiet():
+        converted = ct.convert(
+            torch.jit.trace(module, x),
+            inputs=[ct.TensorType(name="x", shape=x.shape)],
+            convert_to="mlprogram",
+            compute_precision=ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
+        converted.save(str(path))
+    (result,) = Interpreter(path).run({"x": x.numpy()}).values()
+    np.testing.assert_allclose(result, module(x).detach().numpy(), rtol=1e-5, atol=1e-6)

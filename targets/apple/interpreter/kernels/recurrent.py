@@ -35,11 +35,11 @@ Function = Callable[[Array], Array]
 
 
 def _hard_sigmoid(x: Array) -> Array:
-    return np.clip(np.float32(0.2) * x + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip(np.float32(0.2) * x + np.float32(0.5), 0, 1))
 
 
 def _relu(x: Array) -> Array:
-    return np.maximum(x, np.float32(0))
+    return np.asarray(np.maximum(x, np.float32(0)))
 
 
 def _linear(x: Array) -> Array:
