@@ -71,9 +71,7 @@ def quantize_weights(
     name_nodes(work)
     check_excluded(work, exclude)
     chosen = frozenset(
-        node.name or ""
-        for node in work.graph
-        if node.name not in exclude and _takes(node, scheme)
+        node.name or "" for node in work.graph if node.name not in exclude and _takes(node, scheme)
     )
     if not chosen:
         raise ModelError(
@@ -168,7 +166,9 @@ def _block_obstacle(
     if reduced is None:
         return "its channels are in groups"
     if array.shape[reduced] % number.block_size:
-        return f"{array.shape[reduced]} values are no multiple of the block size {number.block_size}"
+        return (
+            f"{array.shape[reduced]} values are no multiple of the block size {number.block_size}"
+        )
     largest = np.array([np.abs(array).max()], np.float32)
     if not np.isfinite(symmetric_scales(largest, number)).all():
         return f"{number.scale_dtype} does not hold its scales"

@@ -5,6 +5,7 @@ python tests/conformance/table.py --write            # ... into the page in docs
 python tests/conformance/table.py --only LSTM,GRU    # every case of some operators
 python tests/conformance/table.py --match attention  # every case whose name holds a word
 python tests/conformance/table.py --target apple     # through the apple target; android without
+python tests/conformance/table.py --target apple --system iOS16   # ... in its operations
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="operators, separated by commas")
     parser.add_argument("--match", default="", help="a part of the cases' names")
     parser.add_argument("--target", default="android", choices=("android", "apple"))
+    parser.add_argument("--system", default="", help="apple only: the oldest system, such as iOS16")
     parser.add_argument("--write", action="store_true", help="write the page in docs")
     arguments = parser.parse_args()
     operators = set(filter(None, arguments.only.split(",")))
@@ -30,7 +32,8 @@ def main() -> None:
         for case in cases()
         if (not operators or case.operator in operators) and arguments.match in case.name
     ]
-    results = evaluate(chosen, arguments.target)
+    options = {"deployment_target": arguments.system} if arguments.system else {}
+    results = evaluate(chosen, arguments.target, options)
     if operators or arguments.match:
         for result in results:
             print(f"{result.verdict:8}{result.name}  {result.reason}")

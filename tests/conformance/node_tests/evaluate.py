@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,13 +28,16 @@ class Result:
     reason: str = ""
 
 
-def evaluate(names: Iterable[str], target: str = "android") -> list[Result]:
+def evaluate(
+    names: Iterable[str], target: str = "android", options: Mapping[str, Any] | None = None
+) -> list[Result]:
     """One result per case name, in that order. A case that kills its process is a crash."""
+    options = options or {}
     pool, results = _new_pool(), []
     try:
         for name in names:
             try:
-                results.append(pool.submit(evaluate_one, name, target).result())
+                results.append(pool.submit(evaluate_one, name, target, options).result())
             except BrokenProcessPool:
                 results.append(Result(name, _cases()[name].operator, "crash", "the process died"))
                 pool = _new_pool()
@@ -52,13 +55,15 @@ def _cases() -> dict[str, Case]:
     return {case.name: case for case in cases()}
 
 
-def evaluate_one(name: str, target: str = "android") -> Result:
+def evaluate_one(
+    name: str, target: str = "android", options: Mapping[str, Any] | None = None
+) -> Result:
     """Emit the case's model, run the file, and compare with what ONNX expects."""
     from edgewise.errors import EdgewiseError, InternalError, ModelError, UnsupportedOperator
 
     case = _cases()[name]
     try:
-        found = _run(case, target)
+        found = _run(case, target, options or {})
     except InternalError as error:
         return Result(name, case.operator, "crash", _line(error))
     except (UnsupportedOperator, ModelError) as error:
@@ -70,7 +75,7 @@ def evaluate_one(name: str, target: str = "android") -> Result:
     return Result(name, case.operator, "wrong" if problem else "pass", problem or "")
 
 
-def _run(case: Case, target: str) -> dict[str, np.ndarray[Any, Any]]:
+def _run(case: Case, target: str, wanted: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     import onnx_ir as ir
 
     from edgewise import targets
@@ -79,7 +84,7 @@ def _run(case: Case, target: str) -> dict[str, np.ndarray[Any, Any]]:
     backend = targets.get(target)
     source = ir.from_proto(case.model)
     quantized = is_quantized_model(_LEGALIZE[target](source))
-    options = targets.EmitOptions(options=_EXACT[target] if quantized else {})
+    options = targets.EmitOptions(options={**(_EXACT[target] if quantized else {}), **wanted})
     with tempfile.TemporaryDirectory() as folder:
         artifact = backend.emit(source, folder, "w8a8" if quantized else "fp32", options=options)
         session = backend.open(artifact)
