@@ -50,8 +50,8 @@ class Lowering:
 
 
 LOWERINGS: dict[str, Lowering] = {
-    "QuantizeLinear": Lowering(quantization.quantize_linear),
-    "DequantizeLinear": Lowering(quantization.dequantize_linear),
+    "QuantizeLinear": Lowering(quantization.quantize_linear, quantization.is_mil_quantization),
+    "DequantizeLinear": Lowering(quantization.dequantize_linear, quantization.is_mil_quantization),
     "Conv": Lowering(convolution.conv),
     "ConvTranspose": Lowering(convolution.conv_transpose),
     "Gemm": Lowering(linear.gemm),

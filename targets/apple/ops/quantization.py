@@ -2,6 +2,8 @@
 
 1. Of a constant: integers of 4 and 8 bits stay (`QuantizedConstant`), int32 biases become floats.
 2. Of a computed value: MIL `quantize` and `dequantize`, which exist for int8 and uint8 (iOS 17).
+3. Of a computed value, in blocks, with computed scales or of int32: arithmetic on floats
+   (`edgewise.graph.expand.linear_quantization`).
 
 Scales and zero points enter the program exactly as the model has them.
 """
@@ -12,14 +14,32 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 
-from edgewise.graph import TensorQuantization, quantization_of
+from edgewise.graph import TensorQuantization, attribute, constant, quantization_of
+from edgewise.graph.expand.linear_quantization import needs_arithmetic
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Array, Call, Operand
 from edgewise.targets.apple.weights import STORED_TYPES, QuantizedConstant
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+def is_mil_quantization(node: ir.Node) -> bool:
+    """Whether the node states the scales of a tensor as MIL can; others become arithmetic. 16 bits
+    stay, to be refused: as arithmetic they would be slower than the floats that they replace."""
+    if not needs_arithmetic(node):
+        return True
+    given = [value for value in node.inputs[1:] if value is not None]
+    stored = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    if stored is None or stored.dtype is None:
+        return True
+    if stored.dtype in (ir.DataType.INT16, ir.DataType.UINT16):
+        return True
+    by_tensor_or_axis = not attribute(node, "block_size", 0)
+    known = all(constant(value) is not None for value in given)
+    return known and by_tensor_or_axis and stored.dtype in (ir.DataType.INT8, ir.DataType.UINT8)
 
 
 def quantize_linear(call: Call) -> Operand:
