@@ -65,10 +65,6 @@ class Scheme:
     precision: Precision
     activation: NumberFormat | None = None
     weight: NumberFormat | None = None
-    #: in place of `weight`: the model stays float, with few different values in each weight
-    palette: Palette | None = None
-    #: weights of fewer elements stay float where weights alone are quantized
-    smallest_weight: int = 256
     #: operators to quantize; any other stays in float between DequantizeLinear and QuantizeLinear
     quantized_ops: frozenset[str] = frozenset()
     #: operators whose quantized inputs and outputs must carry one scale and zero point
@@ -85,6 +81,10 @@ class Scheme:
     #: a product and the constant vector added to it, and `x * sigmoid(x)` and the like, are
     #: computed whole: nothing inside them is quantized
     whole_composites: bool = False
+    #: in place of `weight`: the model stays float, with few different values in each weight
+    palette: Palette | None = None
+    #: weights of fewer elements stay float where weights alone are quantized
+    smallest_weight: int = 256
 
     @property
     def is_quantized(self) -> bool:
