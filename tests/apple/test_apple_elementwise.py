@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper
 
 POSITIVE = np.random.default_rng(5).uniform(0.1, 4, (2, 3, 4)).astype(np.float32)
@@ -107,3 +110,23 @@ def test_where(make, matches_ort):
     ]
     constants = {"zero": np.zeros((), np.float32), "other": make.random(3, seed=1)}
     matches_ort(make.build_model(nodes, {"x": x}, ["y"], constants), {"x": x})
+
+
+@settings(
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    shapes=hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=7, max_side=3),
+    dtype=st.sampled_from([np.float32, np.int32]),
+    seed=st.integers(0, 99),
+)
+def test_any_shapes(make, matches_ort, shapes, dtype, seed):
+    a, b = (
+        np.asarray(make.random(*shape, seed=seed + k, low=-99, high=99).astype(dtype))
+        for k, shape in enumerate(shapes.input_shapes)
+    )
+    names = ["Add", "Sub", "Mul", "Max", "Min", "Less", "Equal"]
+    nodes = [helper.make_node(name, ["a", "b"], [f"y_{name}"]) for name in names]
+    feeds = {"a": a, "b": b}
+    matches_ort(make.build_model(nodes, feeds, [f"y_{name}" for name in names]), feeds, atol=1e-3)

@@ -24,6 +24,12 @@ def test_reduction_to_a_scalar(node_matches_ort):
     assert results["y0"].shape == ()
 
 
+@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"])
+def test_reduction_of_a_scalar(node_matches_ort, op_type):
+    results = node_matches_ort(op_type, [np.array(-2.5, np.float32)])
+    assert results["y0"].shape == ()
+
+
 def test_reduction_over_no_axes(node_matches_ort):
     none = np.array([], np.int64)
     node_matches_ort("ReduceSum", [POSITIVE, none], {"noop_with_empty_axes": 1})
