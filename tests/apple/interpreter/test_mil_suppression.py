@@ -29,9 +29,9 @@ def _overlap(a: Any, b: Any) -> float:
 def _expected(boxes: Any, scores: Any, threshold: float, least: float, most: int) -> list[int]:
     chosen: list[int] = []
     for index in np.argsort(-scores):
-        if scores[index] >= least and len(chosen) < most:
-            if all(_overlap(boxes[index], boxes[other]) <= threshold for other in chosen):
-                chosen.append(int(index))
+        apart = all(_overlap(boxes[index], boxes[other]) <= threshold for other in chosen)
+        if apart and scores[index] >= least and len(chosen) < most:
+            chosen.append(int(index))
     return chosen
 
 
