@@ -134,7 +134,8 @@ def test_inputs_that_core_ml_lacks(make, tmp_path):
 
 
 def test_precisions_and_schemes():
-    assert TARGET.precisions == ("fp16", "w8a8", "fp32")
+    palettes = ("palette8", "palette6", "palette4")
+    assert TARGET.precisions == ("fp16", "w8a8", "w8", "w4", *palettes, "fp32")
     scheme = TARGET.scheme("int8")
     assert scheme.precision == "w8a8" and scheme.is_quantized
     assert not scheme.fold_activations and not scheme.bias_required
@@ -142,8 +143,8 @@ def test_precisions_and_schemes():
     assert scheme.quantized_ops <= set(LOWERINGS)
     assert scheme.shared_scale_ops <= scheme.quantized_ops
     assert not TARGET.scheme("fp16").is_quantized
-    with pytest.raises(UnsupportedPrecision, match="w4"):
-        TARGET.scheme("w4")
+    with pytest.raises(UnsupportedPrecision, match="w8a16"):
+        TARGET.scheme("w8a16")
 
 
 @pytest.mark.parametrize(
