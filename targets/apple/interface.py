@@ -15,11 +15,26 @@ import onnx_ir as ir
 
 from edgewise.graph import static_shape
 from edgewise.targets.apple.classifier import Classifier
+from edgewise.targets.apple.deployment import Need
 from edgewise.targets.apple.images import Picture
+from edgewise.targets.apple.legalize import LegalModel
+from edgewise.targets.apple.states import NEED as STATE_NEED
 from edgewise.targets.base import TensorSignature
 
 if TYPE_CHECKING:
     from edgewise.targets.apple.lower import LoweredProgram, Port
+
+
+#: Core ML's validation of a package (coremltools, mlmodel/src/Validation/Validators.hpp)
+_NO_INPUT_NEED = Need("a model without inputs", "iOS18")
+
+
+def interface_needs(legal: LegalModel) -> list[Need]:
+    """What states, or having no inputs at all, need."""
+    graph = legal.model.graph
+    has_inputs = any(value.name not in graph.initializers for value in graph.inputs)
+    needs = [] if has_inputs else [_NO_INPUT_NEED]
+    return [*needs, STATE_NEED] if legal.states else needs
 
 
 @dataclass(frozen=True, slots=True)

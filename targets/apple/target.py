@@ -17,14 +17,13 @@ from edgewise.targets.apple.deployment import SYSTEMS
 from edgewise.targets.apple.fp16_scales import lossy_scales
 from edgewise.targets.apple.functions import function_manifest
 from edgewise.targets.apple.images import Picture, take_picture
-from edgewise.targets.apple.interface import Interface
+from edgewise.targets.apple.interface import Interface, interface_needs
 from edgewise.targets.apple.legalize import LegalModel, legalize
 from edgewise.targets.apple.metadata import facts_of, source_hash
 from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions, scheme_with
 from edgewise.targets.apple.promises import Promises, promises_of
 from edgewise.targets.apple.scheme import SCHEMES, format_needs
 from edgewise.targets.apple.session import AppleSession, open_session
-from edgewise.targets.apple.states import NEED as STATE_NEED
 from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest
 from edgewise.targets.layerwise import LayerReport
 from edgewise.targets.manifest import publish, tool_versions
@@ -112,7 +111,7 @@ class AppleTarget:
         digest = source_hash(source)
         ready, picture = _ready(source, source is not model, chosen, options.preprocessing)
         check_precision(ready.model, wanted, self.precisions)
-        needs = [*format_needs(wanted), *([STATE_NEED] if ready.states else [])]
+        needs = [*format_needs(wanted), *interface_needs(ready)]
         fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
         lowered = fitted.program
         store_as_tables(lowered, wanted)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from edgewise.errors import ModelError, UnsupportedOperator
+from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
 
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
@@ -45,6 +46,16 @@ def test_constants_as_outputs(matches_ort: Callable[..., Any]) -> None:
         }"""
     )
     matches_ort(source, {"x": X})
+
+
+def test_a_model_without_inputs_needs_a_system_that_runs_it(tmp_path: Path) -> None:
+    source = parsed("g () => (float[2] y) { y = Constant<value_floats = [1.5, 2.5]>() }")
+    artifact = TARGET.emit(source, tmp_path / "free")
+    assert TARGET.open(artifact.path).run({})["y"].tolist() == [1.5, 2.5]
+    assert artifact.manifest.options["minimum_deployment_target"] == "iOS18"
+    options = EmitOptions(options={"deployment_target": "iOS17"})
+    with pytest.raises(ModelError, match="a model without inputs needs iOS18"):
+        TARGET.emit(source, tmp_path / "old", options=options)
 
 
 def test_a_filled_tensor_is_computed_with(matches_ort: Callable[..., Any]) -> None:
