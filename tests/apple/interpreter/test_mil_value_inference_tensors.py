@@ -116,7 +116,13 @@ CASES: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
     (
         "scatter_along_axis",
         _ANY,
-        {"data": _M, "indices": _ints(2, 0, 1, 1)[None], "updates": _M[:1], "axis": 0, "mode": "update"},
+        {
+            "data": _M,
+            "indices": _ints(2, 0, 1, 1)[None],
+            "updates": _M[:1],
+            "axis": 0,
+            "mode": "update",
+        },
     ),
     ("select", _ANY, {"cond": _M > 0, "a": _M, "b": -_M}),
     ("shape", _ANY, {"x": _X}),

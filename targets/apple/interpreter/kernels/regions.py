@@ -62,7 +62,7 @@ def _grid(start: Array, end: Array, count: int, mode: str) -> Array:
     """[N, count] places along one axis."""
     if mode == "OFFSET_CORNERS":
         part = np.maximum(end - start, 1) / count
-        return start[:, None] + (np.arange(count) + 0.5) * part[:, None]
+        return np.asarray(start[:, None] + (np.arange(count) + 0.5) * part[:, None])
     if count == 1:
         return (start if mode == "STRICT_ALIGN_CORNERS" else (start + end) / 2)[:, None]
     return start[:, None] + np.arange(count) * ((end - start) / (count - 1))[:, None]
