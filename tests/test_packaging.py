@@ -103,7 +103,7 @@ def test_layers_point_one_way() -> None:
         "calibration": {"calibration", "graph", "data", "errors", "findings", "files", "progress"},
         "targets": {
             "targets", "calibration", "graph", "data", "errors", "findings", "files", "progress",
-            "quiet",
+            "imports", "quiet",
         },
         "graph": {"graph", "errors", "files", "findings"},
         "data": {"data", "graph", "errors", "findings", "files", "progress"},

@@ -240,7 +240,18 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
     "apple": {
         "compute": {
             "enum": ["fp16", "fp32"],
-            "description": "Type of what a w8a8 package computes in floating point.",
+            "description": "Type of what a quantized package computes in floating point.",
+        },
+        "block_size": {
+            "type": "integer",
+            "minimum": 0,
+            "multipleOf": 8,
+            "description": "Of w4: weights that share a scale; 0: those of an output channel.",
+        },
+        "group_size": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Of palettes: output channels that share a table; 0: all of them.",
         },
         "deployment_target": {
             "type": "string",
@@ -253,6 +264,11 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         "classifier": {
             "anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}],
             "description": "Give a label and values by label; or the output that has them.",
+        },
+        "shapes": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Inputs of several sizes: 1,3,224,224; 1,3,320,320 or 1,3,128..512,256.",
         },
         "states": {
             "type": "object",

@@ -26,6 +26,7 @@ __all__ = [
     "ScopeSource",
     "Var",
     "ct",
+    "new_symbol",
     "pass_pipeline",
     "quiet",
     "types",
@@ -52,6 +53,7 @@ _FRAMEWORKS = ("executorch", "libsvm", "sklearn", "tensorflow", "torch", "torcha
 with quiet(), unneeded(*_FRAMEWORKS):
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder, Function, Program, Var, types
+    from coremltools.converters.mil.mil import get_new_symbol as new_symbol
     from coremltools.converters.mil.mil.passes import pass_pipeline
     from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
 

@@ -86,6 +86,12 @@ class Interface:
             told["image"] = {"input": self.picture.name, "color_space": self.picture.color_space}
         if self.classifier is not None:
             told["classifier"] = self.classifier.describe()
+        if self.lowered.flexible:
+            told["shapes"] = {
+                str(port.value.name): str(self.lowered.flexible[port.file_name])
+                for port in self.lowered.inputs
+                if port.file_name in self.lowered.flexible
+            }
         if self.lowered.states:
             told["states"] = {
                 str(state.source.value.name): str(state.result.value.name)

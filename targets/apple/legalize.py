@@ -6,7 +6,7 @@ writer can stand beside the one for Core ML.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def legalize(
     *,
     owned: bool = False,
     states: Mapping[str, str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> LegalModel:
     """A copy ready for `lower`.
 
@@ -48,12 +49,13 @@ def legalize(
         source: float or QDQ model; an `owned` one is changed instead of copied.
         is_known: whether the writer has a form of its own for a node.
         states: name of an input -> name of the output that is its next value.
+        input_shapes: static shapes that take the place of those in the model.
 
     Raises:
         UsageError: `states` names what the model has not.
         ModelError: the model cannot be prepared, or cannot have these states.
     """
-    model = prepare(source, batch=1, owned=owned)
+    model = prepare(source, input_shapes=input_shapes, batch=1, owned=owned)
     if unpack_matmul_nbits(model):
         settle(model)
 

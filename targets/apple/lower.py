@@ -10,7 +10,7 @@ from the first such pooling on, its shapes prove nothing and are not compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgewise.targets.apple._coremltools import Function, Program, Var, quiet, t
 from edgewise.targets.apple.call import Call, Operand, emit, refusal
 from edgewise.targets.apple.collapse import MAX_RANK
 from edgewise.targets.apple.deployment import System, core_ml_target
+from edgewise.targets.apple.flexible.sizes import FlexibleShape
 from edgewise.targets.apple.legalize import LegalModel
 from edgewise.targets.apple.names import NameTable
 from edgewise.targets.apple.origins import origin
@@ -59,7 +60,8 @@ class KeptState:
 class LoweredProgram:
     """A MIL program with the ports in the order of the model's inputs and outputs.
 
-    Every operation is in the scope of the node that it was written for (see `origins`).
+    Every operation is in the scope of the node that it was written for (see `origins`). `flexible`
+    has, by file name, the sizes of inputs that may have several.
     """
 
     program: Program
@@ -67,6 +69,7 @@ class LoweredProgram:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[KeptState, ...] = ()
+    flexible: Mapping[str, FlexibleShape] = field(default_factory=dict)
 
 
 def lower(legal: LegalModel, system: System) -> LoweredProgram:

@@ -11,6 +11,8 @@
 `fold_preprocessing`  take pictures, and normalize them in the program.
 `classifier`  give a label and a dictionary of values by label in place of the output that has a
            value for each label: true, or the name of that output.
+`shapes`   sizes of inputs that may have several: a table `input = "1,3,224,224; 1,3,320,320"` of
+           shapes, the first the default, or `input = "1,3,128..512,128..512"` of ranges.
 `states`   inputs that the package keeps from run to run, each with the output that is its next
            value: a table `input = "output"`.
 """
@@ -24,12 +26,13 @@ from typing import Any, Literal, cast
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import UsageError
 from edgewise.targets.apple.deployment import System, system
+from edgewise.targets.apple.flexible.sizes import FlexibleShape, read_shapes
 from edgewise.targets.apple.scheme import palette, w4
 from edgewise.targets.preconditions import check_options
 
 KNOWN_OPTIONS = (
     "block_size", "classifier", "compute", "deployment_target", "fold_preprocessing", "group_size",
-    "states",
+    "shapes", "states",
 )  # fmt: skip
 Compute = Literal["fp16", "fp32"]
 _COMPUTE = ("fp16", "fp32")
@@ -45,6 +48,7 @@ class AppleOptions:
     fold_preprocessing: bool = False
     classifier: bool | str = False
     states: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, FlexibleShape] = field(default_factory=dict)
 
     @classmethod
     def of(cls, given: Mapping[str, Any], scheme: Scheme) -> AppleOptions:
@@ -57,6 +61,7 @@ class AppleOptions:
             fold_preprocessing=_flag(given, "fold_preprocessing"),
             classifier=_classifier(given.get("classifier", False)),
             states=_states(given.get("states", {})),
+            shapes=_shapes(given),
         )
 
 
@@ -99,6 +104,18 @@ def _classifier(value: object) -> bool | str:
     if isinstance(value, bool) or (isinstance(value, str) and value):
         return value
     raise _refuse("classifier", value, "true, false, the name of an output")
+
+
+def _shapes(given: Mapping[str, Any]) -> dict[str, FlexibleShape]:
+    found = read_shapes(given.get("shapes", {}))
+    for key in ("fold_preprocessing", "states"):
+        if found and given.get(key):
+            raise UsageError(
+                f"'shapes' and '{key}' exclude each other",
+                where=_WHERE,
+                remedy="Emit a package for each size, and join them with `edgewise merge`.",
+            )
+    return found
 
 
 def _states(value: object) -> dict[str, str]:

@@ -21,10 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgewise.errors import InternalError, ModelError
 from edgewise.targets.apple._coremltools import Function, ct, quiet
 from edgewise.targets.apple.classifier import Classifier
 from edgewise.targets.apple.deployment import core_ml_target
+from edgewise.targets.apple.flexible.sizes import FlexibleShape
 from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.lower import LoweredProgram
 from edgewise.targets.apple.metadata import sign
@@ -62,6 +65,7 @@ def convert(
                 minimum_deployment_target=core_ml_target(lowered.system),
                 compute_precision=precision,
                 pass_pipeline=passes,
+                inputs=_input_types(lowered),
                 classifier_config=None if classifier is None else _configuration(classifier),
                 skip_model_load=True,
                 package_dir=str(folder / "converted.mlpackage"),
@@ -75,6 +79,33 @@ def convert(
     for key in _VOLATILE_METADATA:
         specification.description.metadata.userDefined.pop(key, None)
     return specification, list(passes.passes), converted._mil_program.functions["main"]
+
+
+def _input_types(lowered: LoweredProgram) -> list[Any] | None:
+    """What coremltools must be told of inputs that have several sizes."""
+    if not lowered.flexible:
+        return None
+    return [
+        ct.TensorType(
+            name=port.file_name,
+            shape=_sizes(lowered.flexible[port.file_name])
+            if port.file_name in lowered.flexible
+            else port.shape,
+            dtype=np.dtype(port.dtype).type,
+        )
+        for port in lowered.inputs
+    ]
+
+
+def _sizes(shape: FlexibleShape) -> Any:
+    if shape.enumerated:
+        return ct.EnumeratedShapes(shapes=list(shape.enumerated), default=shape.default)
+    return ct.Shape(
+        shape=[
+            low if low == high else ct.RangeDim(lower_bound=low, upper_bound=high, default=low)
+            for low, high in shape.ranges
+        ]
+    )
 
 
 def _configuration(classifier: Classifier) -> Any:

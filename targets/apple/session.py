@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgewise.errors import DeviceError, EdgewiseError, ModelError, UsageError
+from edgewise.targets.apple.flexible.sizes import read_shapes
 from edgewise.targets.apple.kept import KeptInputs
 from edgewise.targets.base import Array, Feeds, Manifest, TensorSignature, from_file, to_file
 
@@ -54,6 +55,7 @@ class AppleSession:
         self.latency_reason = latency_reason
         self._runner: Runner | None = runner
         self._labels = manifest.labels
+        self._shapes = read_shapes(manifest.options.get("shapes", {}))
         self._states = KeptInputs.of(manifest)
         self._memory = runner.make_state() if self._states.names else None
         kept = self._states.names
@@ -136,6 +138,13 @@ class AppleSession:
                 f"wrong inputs: {', '.join(sorted(feeds)) or 'none'}",
                 why=f"the model's inputs are {', '.join(sorted(self._inputs))}",
             )
+        for name, shape in self._shapes.items():
+            if not shape.allows(np.shape(feeds[name])):
+                raise ModelError(
+                    f"shape {np.shape(feeds[name])} does not fit",
+                    where=f"input '{name}'",
+                    why=f"the package was made for {shape}",
+                )
         return {
             signature.file_name: _to_file(feeds[name], signature)
             for name, signature in self._inputs.items()
@@ -180,7 +189,7 @@ def open_session(
 
 def _to_file(array: Array, signature: TensorSignature) -> Array:
     value = np.asarray(array)
-    if value.shape != signature.hub_shape:
+    if not _fits(value.shape, signature.hub_shape):
         raise ModelError(
             f"shape {value.shape} does not fit",
             where=f"input '{signature.name}'",
@@ -194,6 +203,14 @@ def _to_file(array: Array, signature: TensorSignature) -> Array:
         )
     converted = to_file(value, signature)
     return _regrouped(converted, signature.shape) if _regroups(signature) else converted
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | str, ...]) -> bool:
+    """Sizes that are names are free."""
+    return len(shape) == len(declared) and all(
+        isinstance(wanted, str) or size == wanted
+        for size, wanted in zip(shape, declared, strict=True)
+    )
 
 
 def _to_hub(array: Array, signature: TensorSignature) -> Array:

@@ -36,6 +36,8 @@ from edgewise.targets.preconditions import (
 )
 
 if TYPE_CHECKING:
+    from edgewise.targets.apple.flexible.sizes import Shape
+    from edgewise.targets.apple.oldest_system import Fitted
     from edgewise.targets.apple.package import Conversion
     from edgewise.targets.apple.quantized_form import QuantizedForm
 
@@ -109,10 +111,15 @@ class AppleTarget:
         if wanted.palette is not None:
             check_values(source, wanted)
         digest = source_hash(source)
-        ready, picture = _ready(source, source is not model, chosen, options.preprocessing)
-        check_precision(ready.model, wanted, self.precisions)
-        needs = [*format_needs(wanted), *interface_needs(ready)]
-        fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
+        picture = None
+        if chosen.shapes:
+            ready, fitted = _for_sizes(source, chosen, wanted)
+            check_precision(ready.model, wanted, self.precisions)
+        else:
+            ready, picture = _ready(source, source is not model, chosen, options.preprocessing)
+            check_precision(ready.model, wanted, self.precisions)
+            needs = [*format_needs(wanted), *interface_needs(ready)]
+            fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
         lowered = fitted.program
         store_as_tables(lowered, wanted)
         classifier = None
@@ -205,6 +212,19 @@ def _ready(
         model, owned = prepare(model, batch=1, owned=owned), True
         picture = take_picture(model, preprocessing)
     return legalize(model, is_known, owned=owned, states=chosen.states), picture
+
+
+def _for_sizes(source: ir.Model, chosen: AppleOptions, wanted: Scheme) -> tuple[LegalModel, Fitted]:
+    """The model as it will be lowered at its default sizes, and one program for all."""
+    from edgewise.targets.apple.flexible.lowering import lower_for_sizes, named_dimensions
+    from edgewise.targets.apple.table import is_known
+
+    def legal_at(shapes: Mapping[str, Shape]) -> LegalModel:
+        return legalize(source, is_known, input_shapes=shapes)
+
+    dimensions = named_dimensions(source, chosen.shapes)
+    needs = format_needs(wanted)
+    return lower_for_sizes(legal_at, chosen.shapes, needs, chosen.deployment_target, dimensions)
 
 
 def _left_over(
