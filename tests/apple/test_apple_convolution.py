@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from edgewise.errors import UnsupportedOperator
+from edgewise.targets.apple import TARGET
+
 CONVOLUTIONS = {
     "plain": ([(1, 3, 9, 9), (4, 3, 3, 3)], {}),
     "bias": ([(1, 3, 9, 9), (4, 3, 3, 3), (4,)], {}),
@@ -67,6 +70,38 @@ def test_conv(node_matches_ort, case):
 @pytest.mark.parametrize("case", TRANSPOSED.values(), ids=TRANSPOSED.keys())
 def test_conv_transpose(node_matches_ort, case):
     node_matches_ort("ConvTranspose", *case, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
+def test_a_weight_computed_at_run_time(make, matches_ort, case):
+    computed_weight_matches(make, matches_ort, "Conv", *case)
+
+
+@pytest.mark.parametrize("case", TRANSPOSED.values(), ids=TRANSPOSED.keys())
+def test_a_transposed_weight_computed_at_run_time(make, matches_ort, case):
+    computed_weight_matches(make, matches_ort, "ConvTranspose", *case)
+
+
+def computed_weight_matches(make, matches_ort, op_type, shapes, attributes):
+    names = ["x", "w", "b"][: len(shapes)]
+    feeds = {
+        name: make.random(*shape, seed=seed)
+        for seed, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    }
+    nodes = [helper.make_node(op_type, names, ["y"], **attributes)]
+    matches_ort(make.build_model(nodes, feeds, ["y"]), feeds, atol=2e-5)
+
+
+def test_same_padding_never_makes_more_than_there_is(node_matches_ort):
+    attributes = {"auto_pad": "SAME_UPPER", "strides": [3, 3]}
+    node_matches_ort("ConvTranspose", [(1, 2, 4, 3), (2, 3, 1, 2)], attributes)
+
+
+def test_same_padding_with_output_padding_is_refused(make, tmp_path):
+    attributes = {"auto_pad": "SAME_UPPER", "strides": [2, 2], "output_padding": [1, 1]}
+    node = make.node("ConvTranspose", [(1, 2, 4, 3), (2, 3, 3, 3)], attributes)
+    with pytest.raises(UnsupportedOperator, match="another shape in each runtime"):
+        TARGET.emit(node.model(), tmp_path)
 
 
 def test_a_bias_computed_at_run_time_is_added(make, matches_ort):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
+from edgewise.errors import UnsupportedOperator
+from edgewise.graph import OrtSession, prepare
 from edgewise.targets.apple import TARGET
 from edgewise.targets.apple._coremltools import ct
 
@@ -76,3 +80,103 @@ def test_the_cheapest_form_is_chosen(make, tmp_path, operands, attributes, expec
     function = ct.utils.load_spec(str(artifact.path)).mlProgram.functions["main"]
     kinds = [op.type for op in function.block_specializations[function.opset].operations]
     assert expected in kinds
+
+
+GRIDS = [*COORDINATES, "half_pixel_symmetric"]
+
+
+@pytest.mark.parametrize("coordinates", GRIDS)
+@pytest.mark.parametrize("axis", range(5))
+def test_any_axis(node_matches_ort, axis, coordinates):
+    """Nearest in integers beyond what floats hold."""
+    shape, target = [2, 3, 4, 3, 2], np.array([2, 3, 4, 3, 2], np.int64)
+    target[axis] = 5
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": coordinates}
+    x = (np.arange(np.prod(shape)) * 10_000_001).astype(np.int32).reshape(shape)
+    node_matches_ort("Resize", [x, None, None, target], attributes)
+
+
+@pytest.mark.parametrize("coordinates", GRIDS)
+@pytest.mark.parametrize("target", [(2, 3, 5, 4), (2, 6, 4, 4), (2, 5, 4, 4)])
+def test_linear_along_other_axes(node_matches_ort, target, coordinates):
+    attributes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+    operands = [(2, 3, 4, 4), None, None, np.array(target, np.int64)]
+    node_matches_ort("Resize", operands, attributes, atol=2e-5)
+
+
+@pytest.mark.parametrize("coordinates", GRIDS)
+def test_linear_volumes(node_matches_ort, coordinates):
+    attributes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+    operands = [(1, 2, 3, 4, 4), None, None, np.array([1, 2, 5, 7, 9], np.int64)]
+    node_matches_ort("Resize", operands, attributes, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("operands", [scales(0.5, 0.6), sizes(2, 3)])
+def test_antialias(node_matches_ort, mode, operands):
+    node_matches_ort("Resize", operands, {"mode": mode, "antialias": 1}, atol=2e-5)
+
+
+@pytest.mark.parametrize("operands", [scales(2, 1.5), scales(0.5, 0.75)])
+def test_taps_outside_are_left_out(node_matches_ort, operands):
+    attributes = {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}
+    node_matches_ort("Resize", operands, attributes, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("region", [(0.1, 0.2, 0.8, 0.9), (-0.3, 0.0, 0.7, 1.4)])
+def test_a_region_of_interest(node_matches_ort, mode, region):
+    top, left, bottom, right = region
+    roi = np.array([0, 0, top, left, 1, 1, bottom, right], np.float32)
+    attributes = {
+        "mode": mode,
+        "coordinate_transformation_mode": "tf_crop_and_resize",
+        "extrapolation_value": 7.5,
+    }
+    target = np.array([1, 2, 5, 7], np.int64)
+    node_matches_ort("Resize", [IMAGE, roi, None, target], attributes, atol=2e-5)
+
+
+def test_what_runtimes_compute_differently_is_refused(make, tmp_path):
+    """A fraction of an element between corners that are aligned."""
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    with pytest.raises(UnsupportedOperator, match="means different things"):
+        TARGET.emit(make.node("Resize", scales(0.6, 0.6), attributes).model(), tmp_path)
+
+
+def test_integers_are_not_interpolated(make, tmp_path):
+    x = np.zeros(IMAGE, np.int32)
+    node = make.node("Resize", [x, *scales(2, 2)[1:]], {"mode": "linear"})
+    with pytest.raises(UnsupportedOperator, match="rounded differently"):
+        TARGET.emit(node.model(), tmp_path)
+
+
+@st.composite
+def _resizes(draw):
+    """Operands and attributes of a Resize of the last one or two axes."""
+    rank, mode = draw(st.integers(3, 4)), draw(st.sampled_from(["nearest", "linear", "cubic"]))
+    shape = (1, 2, *(draw(st.integers(2, 7)) for _ in range(rank - 2)))
+    attributes = {
+        "mode": mode,
+        "coordinate_transformation_mode": draw(st.sampled_from(GRIDS)),
+        "nearest_mode": draw(
+            st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+        ),
+    }
+    target = [1, 2, *(draw(st.integers(1, 12)) for _ in range(rank - 2))]
+    return [shape, None, None, np.array(target, np.int64)], attributes
+
+
+@pytest.mark.slow
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(_resizes())
+def test_geometry(make, tmp_path_factory, resize):
+    operands, attributes = resize
+    assume(attributes["mode"] != "cubic" or len(operands[0]) == 4)  # as ONNX Runtime has it
+    node = make.node("Resize", operands, attributes)
+    artifact = TARGET.emit(node.model(), tmp_path_factory.mktemp("resize"))
+    expected = OrtSession(prepare(node.model())).run({"x": node.x})["y0"]
+    result = TARGET.open(artifact.path).run({"x": node.x})["y0"]
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=2e-5)

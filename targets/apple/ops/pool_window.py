@@ -8,7 +8,7 @@ padding behind the input. For Core ML `ceil_mode` becomes more padding at the en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ class WindowAxis:
     dilation: int
     begin: int
     end: int
-    windows: int
+    ceil_mode: bool
 
     @property
     def is_dilated(self) -> bool:
@@ -43,6 +43,15 @@ class WindowAxis:
     def extent(self) -> int:
         """Elements from the first to the last one that a window reads."""
         return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def windows(self) -> int:
+        room = self.size + self.begin + self.end - self.extent
+        if not self.ceil_mode:
+            return max(room // self.stride + 1, 0)
+        windows = -(-room // self.stride) + 1
+        in_padding = (windows - 1) * self.stride >= self.size + self.begin
+        return windows - 1 if in_padding else windows
 
     @property
     def full_end(self) -> int:
@@ -61,7 +70,8 @@ class WindowAxis:
         """Elements of each window inside the input, or also inside the declared padding."""
         taps = self.taps()
         low, high = (-self.begin, self.size + self.end) if with_padding else (0, self.size)
-        return ((taps >= low) & (taps < high)).sum(axis=1)
+        counted: Taps = ((taps >= low) & (taps < high)).sum(axis=1)
+        return counted
 
 
 def window_axes(call: Call) -> list[WindowAxis]:
@@ -82,8 +92,10 @@ def window_axes(call: Call) -> list[WindowAxis]:
         call.refuse("its padding is negative", "Slice the input instead.")
     ceil_mode = bool(call.attribute("ceil_mode", 0))
     axes = [
-        WindowAxis(*numbers, windows=_count(*numbers, ceil_mode=ceil_mode))
-        for numbers in zip(spatial, kernel, strides, dilations, begin, end, strict=True)
+        _whole(
+            WindowAxis(spatial[a], kernel[a], strides[a], dilations[a], begin[a], end[a], ceil_mode)
+        )
+        for a in range(rank)
     ]
     for axis in axes:
         if axis.windows < 1:
@@ -96,13 +108,10 @@ def window_axes(call: Call) -> list[WindowAxis]:
     return axes
 
 
-def _count(
-    size: int, kernel: int, stride: int, dilation: int, begin: int, end: int, *, ceil_mode: bool
-) -> int:
-    room = size + begin + end - (kernel - 1) * dilation - 1
-    if room < 0:
-        return 0
-    if not ceil_mode:
-        return room // stride + 1
-    windows = -(-room // stride) + 1
-    return windows - 1 if (windows - 1) * stride >= size + begin else windows
+def _whole(axis: WindowAxis) -> WindowAxis:
+    """A window over all of an axis and beyond, as some networks pool globally, becomes one over all
+    of it: what lies beyond never counts."""
+    beyond = axis.windows == 1 and axis.kernel > axis.size and not axis.is_dilated
+    if not beyond or axis.begin or axis.end:
+        return axis
+    return replace(axis, kernel=axis.size, stride=1)
