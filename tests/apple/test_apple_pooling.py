@@ -120,3 +120,10 @@ def test_geometry(make, tmp_path_factory, pool, kind):
 @pytest.mark.parametrize("shape", [(1, 3, 7), (1, 3, 7, 5), (1, 3, 4, 5, 2)])
 def test_global_pools(node_matches_ort, op_type, shape):
     node_matches_ort(op_type, [shape])
+
+
+@pytest.mark.parametrize("op_type", ["AveragePool", "MaxPool"])
+def test_a_window_beyond_the_whole_input(node_matches_ort, op_type):
+    """Global pooling as some networks write it: one window, cut off by ceil_mode."""
+    attributes = {"kernel_shape": [40, 7], "strides": [40, 7], "ceil_mode": 1}
+    node_matches_ort(op_type, [(1, 2, 3, 5)], attributes)
