@@ -28,10 +28,10 @@ def cluster(numbers: npt.NDArray[Any], count: int) -> Floats:
         count: how many values to find.
     """
     line = np.sort(numbers, axis=None).astype(np.float64)
-    different = line[np.concatenate([[True], np.diff(line) > 0])]
+    different: Floats = line[np.concatenate([[True], np.diff(line) > 0])]
     if different.size <= count:
         return different
-    sums = np.concatenate([[0.0], np.cumsum(line)])
+    sums: Floats = np.concatenate([[0.0], np.cumsum(line)])
     squares = np.concatenate([[0.0], np.cumsum(line * line)])
     centres = _start(line, count)
     before = np.empty(0, np.int64)
@@ -61,8 +61,9 @@ def _start(line: Floats, count: int) -> Floats:
     adds up to gap ** (2/3): that holds for long tails, too.
     """
     knots = line[np.linspace(0, line.size - 1, min(line.size // 4 + 32, _KNOTS)).astype(np.int64)]
-    share = np.concatenate([[0.0], np.cumsum(np.diff(knots) ** (2 / 3))])
-    return np.interp((np.arange(count) + 0.5) / count * share[-1], share, knots)
+    share: Floats = np.concatenate([[0.0], np.cumsum(np.diff(knots) ** (2 / 3))])
+    start: Floats = np.interp((np.arange(count) + 0.5) / count * share[-1], share, knots)
+    return start
 
 
 def _edges(line: Floats, centres: Floats) -> npt.NDArray[np.int64]:
@@ -85,4 +86,5 @@ def _fill_one(
     halves = [(sums[cut] - sums[low]) / (cut - low), (sums[high] - sums[cut]) / (high - cut)]
     empty = int(np.flatnonzero(sizes == 0)[0])
     kept = np.delete(means, [empty, worst])
-    return np.sort(np.concatenate([kept, halves]))
+    filled: Floats = np.sort(np.concatenate([kept, halves]))
+    return filled

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from edgewise.calibration.scheme import QMAX, QMIN
 from edgewise.graph import TensorQuantization, attribute, constant, quantization_of
 from edgewise.graph.expand.linear_quantization import needs_arithmetic
 from edgewise.targets.apple._coremltools import Builder as mb
@@ -23,6 +23,7 @@ from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Array, Call, Operand
 from edgewise.targets.apple.weights import STORED_TYPES, QuantizedConstant
 
+_LIMITS: dict[str, tuple[int, int]] = {name: (QMIN[name], QMAX[name]) for name in QMIN}
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 
 
@@ -97,9 +98,9 @@ def quantize(array: Array, quantization: TensorQuantization) -> Array:
         shape = [1] * array.ndim
         shape[quantization.axis] = -1
         scale, zero = scale.reshape(shape), zero.reshape(shape)
-    info = ml_dtypes.iinfo(zero.dtype)
+    low, high = _LIMITS[zero.dtype.name]
     shifted = np.rint(array.astype(np.float32) / scale) + zero.astype(np.float32)
-    whole = np.clip(shifted, info.min, info.max).astype(np.int8 if info.min else np.uint8)
+    whole = np.clip(shifted, low, high).astype(np.int8 if low else np.uint8)
     return np.asarray(whole.astype(zero.dtype))  # 0-d gives a scalar
 
 
