@@ -126,7 +126,7 @@ def bit_shift(call: Call) -> Operand:
 
 
 def _looked_up(table: Array, places: Var) -> Var:
-    return mb.gather(x=table, indices=places, axis=0, validate_indices=False)
+    return mb.gather(x=table, indices=places, axis=0)
 
 
 def bit_cast(call: Call) -> Operand:
