@@ -5,6 +5,7 @@
 3. reflect, edge: floats, last two axes, amounts within MIL's limits   `pad`
 4. wrap by at most the length          `concat` of slices
 5. any other reflect, edge, wrap       repeated positions are picked, axis by axis
+6. constant, with an axis of which nothing is left   blocks of the value alone
 MIL's `pad` takes floats only, and integers would not be exact as such.
 """
 
@@ -32,7 +33,11 @@ def pad(call: Call) -> Operand:
     mode = call.attribute("mode", "constant")
     if mode not in _MODES:
         call.refuse(f"its mode is '{mode}'", f"Use one of {', '.join(_MODES)}.")
-    x, amounts = _cropped(call, widened(call.var(0)), _amounts(call))
+    x, amounts = widened(call.var(0)), _amounts(call)
+    if mode == "constant" and _leaves_nothing(x, amounts):  # case 6
+        shape = [int(size) + sum(pair) for size, pair in zip(x.shape, amounts, strict=True)]
+        return _full(x, shape, _fill(call))
+    x, amounts = _cropped(call, x, amounts)
     if not any(max(pair) for pair in amounts):
         return x
     if mode == "constant":
@@ -83,12 +88,15 @@ def _is_float(x: Var) -> bool:
 
 def _constant(call: Call, x: Var, amounts: Amounts) -> Var:
     """Cases 1 and 2."""
-    fill: Array | Var = np.zeros((), np.float32)
-    if call.has(2):
-        fill = call.var(2) if not call.is_constant(2) else call.array(2, "value")
+    fill = _fill(call)
     if _is_float(x) and not isinstance(fill, Var):
         value = np.float32(fill.reshape(-1)[0])
         return mb.pad(x=x, pad=_flat(amounts), mode="constant", constant_val=value, name=call.name)
+    return pad_constant(x, amounts, fill)
+
+
+def pad_constant(x: Var, amounts: Amounts, fill: Array | Var) -> Var:
+    """Case 2."""
     for axis, (before, after) in enumerate(amounts):
         if before or after:
             parts = [_block(x, axis, size, fill) for size in (before, after)]
@@ -97,13 +105,30 @@ def _constant(call: Call, x: Var, amounts: Amounts) -> Var:
     return x
 
 
+def _fill(call: Call) -> Array | Var:
+    if not call.has(2):
+        return np.zeros((), np.float32)
+    return call.array(2, "value") if call.is_constant(2) else call.var(2)
+
+
+def _leaves_nothing(x: Var, amounts: Amounts) -> bool:
+    """Whether exactly all of some axis is cropped. Of a length below nothing runtimes differ."""
+    pairs = zip(x.shape, amounts, strict=True)
+    return any(int(size) == -sum(min(amount, 0) for amount in pair) for size, pair in pairs)
+
+
 def _block(x: Var, axis: int, size: int, fill: Array | Var) -> Var | None:
     """As `x`, but with `size` elements along the axis, all of them `fill`; None for no element."""
     if not size:
         return None
     shape = [size if other == axis else int(dim) for other, dim in enumerate(x.shape)]
+    return _full(x, shape, fill)
+
+
+def _full(x: Var, shape: Sequence[int], fill: Array | Var) -> Var:
+    """Of the type of `x`."""
     if isinstance(fill, Var):
-        return mb.tile(x=mb.reshape(x=widened(fill), shape=[1] * x.rank), reps=shape)
+        return mb.tile(x=mb.reshape(x=widened(fill), shape=[1] * x.rank), reps=list(shape))
     return mb.const(val=core_ml_array(np.full(shape, fill.reshape(-1)[0], _numpy_type(x))))
 
 
