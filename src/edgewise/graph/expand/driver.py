@@ -63,6 +63,7 @@ def expand(
                 results = function(expansion)
             except CannotExpand as reason:
                 declined[node] = reason
+                _discard(expansion)
             else:
                 shapes |= _replace(expansion, results)
                 final |= expansion.final
@@ -70,6 +71,13 @@ def expand(
         if changed:
             _settle(model, shapes)
     return declined
+
+
+def _discard(expansion: Expansion) -> None:
+    """What was made before the node was declined is no reader of anything."""
+    for node in expansion.nodes:
+        for index in range(len(node.inputs)):
+            node.replace_input_with(index, None)
 
 
 def _settle(model: ir.Model, shapes: Mapping[ir.Value, ir.Shape]) -> None:
