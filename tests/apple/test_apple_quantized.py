@@ -8,7 +8,6 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from edgewise.errors import ModelError
 from edgewise.graph import OrtSession, prepare, quantization_of
 from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
@@ -221,7 +220,7 @@ def test_a_scale_that_fp16_cannot_hold_is_remarked(make):
     assert "98.7% in fp16" in findings[0].message
 
 
-def test_scales_computed_at_run_time_are_refused(make, tmp_path):
+def test_scales_computed_at_run_time_become_arithmetic(make, matches_ort):
     feeds = {"x": make.random(2, 3), "s": np.array([0.1], np.float32)}
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="dynamic"),
@@ -229,6 +228,5 @@ def test_scales_computed_at_run_time_are_refused(make, tmp_path):
         helper.make_node("Relu", ["d"], ["y"]),
     ]
     model = make.build_model(nodes, feeds, ["y"], {"z": np.zeros(1, np.int8)})
-    assert [f.severity for f in TARGET.check(model)] == ["error", "error"]
-    with pytest.raises(ModelError, match="'dynamic'"):
-        TARGET.emit(model, tmp_path / "out", "w8a8")
+    assert not [finding for finding in TARGET.check(model) if finding.severity == "error"]
+    matches_ort(model, feeds)
