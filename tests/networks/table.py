@@ -1,8 +1,9 @@
-"""Measures the networks and prints the table of `docs/networks-android.md`.
+"""Measures the networks and prints the table of `docs/networks-<target>.md`.
 
 python tests/networks/table.py                     # the whole page, to standard output
-python tests/networks/table.py --write             # ... into docs/networks-android.md
+python tests/networks/table.py --write             # ... into the page in docs
 python tests/networks/table.py --only minilm,unet  # the rows of some networks
+python tests/networks/table.py --target apple      # in Core ML; on Android without
 """
 
 from __future__ import annotations
@@ -10,31 +11,56 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from zoo.document import DOCUMENT, document, line
-from zoo.figures import Figures, figures_of
+from zoo import apple_document, document
+from zoo.apple_figures import apple_figures_of
+from zoo.figures import figures_of
 from zoo.table import NETWORKS
 
 
+@dataclass(frozen=True)
+class Page:
+    """How the rows of a target are measured and written."""
+
+    measure: Callable[[str], Any]
+    line: Callable[[Any], str]
+    document: Callable[[Any], str]
+    path: Path
+
+
+PAGES = {
+    "android": Page(figures_of, document.line, document.document, document.DOCUMENT),
+    "apple": Page(
+        apple_figures_of, apple_document.line, apple_document.document, apple_document.DOCUMENT
+    ),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="mainstream networks on Android")
+    parser = argparse.ArgumentParser(description="mainstream networks on a target")
     parser.add_argument("--only", default="", help="networks, separated by commas")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{DOCUMENT.name}")
+    parser.add_argument("--target", default="android", choices=sorted(PAGES))
+    parser.add_argument("--write", action="store_true", help="write the page in docs")
     arguments = parser.parse_args()
     logging.getLogger("torch.__trace").disabled = True
+    page = PAGES[arguments.target]
     chosen = list(filter(None, arguments.only.split(",")))
     if chosen:
         for name in chosen:
-            print(line(figures_of(name)), flush=True)
+            print(page.line(page.measure(name)), flush=True)
         return
-    rows: list[Figures] = []
+    rows = []
     for name in sorted(NETWORKS):
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows.append(figures_of(name))
+        rows.append(page.measure(name))
     if arguments.write:
-        DOCUMENT.write_text(document(rows), encoding="utf-8")
+        page.path.write_text(page.document(rows), encoding="utf-8")
     else:
-        print(document(rows), end="")
+        print(page.document(rows), end="")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from zoo.apple_figures import largest_difference
+from zoo.apple_figures import SHIFT, largest_difference
 from zoo.hub import hub_model
 from zoo.table import NETWORKS
 
@@ -25,7 +25,7 @@ RELATIVE = {"fp32": 1e-4, "fp16": 2e-2}
     ],
 )
 def exported(request: pytest.FixtureRequest) -> tuple[str, ir.Model]:
-    return request.param, hub_model(request.param)
+    return request.param, hub_model(request.param, shift=SHIFT)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

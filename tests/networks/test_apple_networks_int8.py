@@ -13,7 +13,6 @@ the QDQ model is, and tells the same classes.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from zoo.settle import settled
+from zoo.apple_figures import SHIFT
+from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS, Network
 
@@ -51,10 +51,7 @@ _RECURRENT = ("crnn_gru", "lstm_tagger")
     ],
 )
 def quantized(request: pytest.FixtureRequest) -> tuple[str, Network, ir.Model]:
-    network = NETWORKS[request.param]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that define and trace the networks
-        hub = export(settled(network), example=Samples(network, 2, seed=1)).model
+    network, hub = NETWORKS[request.param], hub_model(request.param, shift=SHIFT)
     statistics = collect_statistics(hub, Samples(network, 4, seed=3))
     return request.param, network, quantize(hub, statistics, TARGET.scheme("w8a8"))
 

@@ -16,14 +16,18 @@ from zoo.source import Samples
 from zoo.table import NETWORKS
 
 
-def hub_model(name: str) -> ir.Model:
-    """A model of the caller's own. It lies on disk in between: together they would fill memory."""
-    path = _folder() / f"{name}.onnx"
+def hub_model(name: str, *, shift: float = 0.0) -> ir.Model:
+    """A model of the caller's own. It lies on disk in between: together they would fill memory.
+
+    `shift` is explained in `settle`.
+    """
+    path = _folder() / f"{name}-{shift:g}.onnx"
     if not path.exists():
         network = NETWORKS[name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries that define and trace the networks
-            exported = export(settled(network), example=Samples(network, 2, seed=1))
+            module = settled(network, shift=shift)
+            exported = export(module, example=Samples(network, 2, seed=1))
         save(exported.model, path)
     return load(path)
 
