@@ -111,7 +111,7 @@ def _trained(name: str) -> tuple[ir.Model, Any, list[dict[str, Array]]]:
         data = _Digits(port, "calibration.npz", 60)
         return hub, data, _Digits(port, "evaluation.npz", 60).feeds
     network = NETWORKS[name]
-    hub = export(settled(network), example=Samples(network, 2, seed=1)).model
+    hub = hub_model(name, shift=SHIFT)
     return hub, Samples(network, 4, seed=3), [s.feeds for s in Samples(network, 4, seed=4)]
 
 
