@@ -26,7 +26,8 @@ _BINS = 1 << 16
 class LayerDifference:
     """One layer over all samples. Differences are in steps (LSB) of the output's scale.
 
-    A float output has no scale: its step is 1/255 of the range that the reference gives.
+    A float output has no scale: its step is 1/255 of the range that the reference gives, zero
+    included, as in the ranges that a quantizer takes.
     """
 
     node: str  # the ONNX node that computes the tensor
@@ -73,7 +74,8 @@ class Steps:
     def add(self, found: Array, expected: Array) -> None:
         """Integers count as they are; a float has 255 steps over the range that is expected."""
         if found.dtype.kind == "f":
-            span = max(float(np.ptp(expected)), float(np.finfo(np.float32).tiny))
+            span = float(np.max(expected, initial=0)) - float(np.min(expected, initial=0))
+            span = max(span, float(np.finfo(np.float32).tiny))
             steps = np.abs(found.astype(np.float64) - expected) * (_STEPS_OF_A_FLOAT / span)
         else:
             steps = np.abs(found.astype(np.int32) - expected.astype(np.int32)).astype(np.float64)

@@ -11,7 +11,8 @@ taken in groups is the same node between two reshapes:
   5. transpositions axes that stay together are one; more than five are sorted by exchanging two
                     blocks at a time, which takes four axes
   6. from an axis   (before, after): normalizations of the last axes, and those per channel
-  7. MatMul         its leading axes are one, which both operands have or the second has not
+  7. MatMul         its leading axes are one, which both operands have or the second has not; a
+                    vector on the left is a row
   8. the reshapes   a reshape whose sizes are all written out
 """
 
@@ -96,7 +97,7 @@ def tile(e: Expansion) -> Sequence[ir.Value | None]:
     value, shape = e.input(0), list(e.shape())
     for axis, count in enumerate(int(count) for count in e.known(1, "repeats")):
         if count != 1:
-            value = e.op("Tile", _around(e, value, shape, axis), e.ints([1, count, 1]))
+            value = e.op("Tile", around(e, value, shape, axis), e.ints([1, count, 1]))
             shape[axis] *= count
     return [e.reshape(value, shape)]
 
@@ -107,7 +108,7 @@ def along_axis(default: int, outputs: int = 1) -> Rule:
     def rule(e: Expansion) -> Sequence[ir.Value | None]:
         shape = e.shape()
         axis = int(e.attribute("axis", default)) % len(shape)
-        first = _around(e, e.input(0), shape, axis)
+        first = around(e, e.input(0), shape, axis)
         made = _same(e, [first, *e.node.inputs[1:]], axis=1, outputs=len(e.node.outputs))
         results = [made] if len(e.node.outputs) == 1 else made
         return [
@@ -121,14 +122,14 @@ def along_axis(default: int, outputs: int = 1) -> Rule:
 def running(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 2: the axis is an input."""
     axis = int(e.known(1, "axis").reshape(())) % e.rank()
-    around = _around(e, e.input(0), e.shape(), axis)
-    return [e.reshape(_same(e, [around, e.ints(1)]), e.shape())]
+    parts = around(e, e.input(0), e.shape(), axis)
+    return [e.reshape(_same(e, [parts, e.ints(1)]), e.shape())]
 
 
 def concat(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 2."""
     axis = int(e.attribute("axis")) % e.rank()
-    parts = [_around(e, value, e.shape(i), axis) for i, value in enumerate(_given(e))]
+    parts = [around(e, value, e.shape(i), axis) for i, value in enumerate(_given(e))]
     return [e.reshape(_same(e, parts, axis=1), _known_shape(e.node.outputs[0]))]
 
 
@@ -136,33 +137,17 @@ def gather(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 2, with indices as a vector."""
     axis = int(e.attribute("axis", 0)) % e.rank()
     indices = e.reshape(e.input(1), [-1])
-    found = _same(e, [_around(e, e.input(0), e.shape(), axis), indices], axis=1)
+    found = _same(e, [around(e, e.input(0), e.shape(), axis), indices], axis=1)
     shape = e.shape()
     return [e.reshape(found, [*shape[:axis], *e.shape(1), *shape[axis + 1 :]])]
-
-
-def along_axis_of_all(e: Expansion) -> Sequence[ir.Value | None]:
-    """Case 2: every input has the axis, and the same sizes elsewhere."""
-    axis = int(e.attribute("axis", 0)) % e.rank()
-    others = [
-        [size for place, size in enumerate(e.shape(i)) if place != axis]
-        for i in range(len(e.node.inputs))
-    ]
-    if any(sizes != others[0] for sizes in others):
-        raise CannotExpand(
-            "it has more than 5 axes, and fewer indices on others than the one it works on",
-            "Give data and indices the same sizes there.",
-        )
-    parts = [_around(e, value, e.shape(i), axis) for i, value in enumerate(_given(e))]
-    return [e.reshape(_same(e, parts, axis=1), _known_shape(e.node.outputs[0]))]
 
 
 def one_hot(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 2: the new axis in the middle."""
     shape, depth = e.shape(), int(e.known(1, "depth").reshape(()))
     axis = int(e.attribute("axis", -1)) % (len(shape) + 1)
-    around = e.reshape(e.input(0), [prod(shape[:axis]), prod(shape[axis:])])
-    made = _same(e, [around, *e.node.inputs[1:]], axis=1)
+    parts = e.reshape(e.input(0), [prod(shape[:axis]), prod(shape[axis:])])
+    made = _same(e, [parts, *e.node.inputs[1:]], axis=1)
     return [e.reshape(made, [*shape[:axis], depth, *shape[axis:]])]
 
 
@@ -175,7 +160,7 @@ def slices(e: Expansion) -> Sequence[ir.Value | None]:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis %= len(shape)
         bounds = [e.ints([number]) for number in (start, end, 1, step)]
-        value = e.op("Slice", _around(e, value, shape, axis), *bounds)
+        value = e.op("Slice", around(e, value, shape, axis), *bounds)
         shape[axis] = len(range(*slice(start, end, step).indices(shape[axis])))
     return [e.reshape(value, shape)]
 
@@ -190,8 +175,8 @@ def pad(e: Expansion) -> Sequence[ir.Value | None]:
         begin, end = pads[place], pads[place + len(axes)]
         if begin or end:
             amounts = e.ints([0, begin, 0, 0, end, 0])
-            around = _around(e, value, shape, axis)
-            value = e.op("Pad", around, amounts, filler, mode=e.attribute("mode", "constant"))
+            parts = around(e, value, shape, axis)
+            value = e.op("Pad", parts, amounts, filler, mode=e.attribute("mode", "constant"))
             shape[axis] += begin + end
     return [e.reshape(value, shape)]
 
@@ -201,7 +186,7 @@ def reduction(e: Expansion) -> Sequence[ir.Value | None]:
     shape = e.shape()
     given = e.known(1, "axes").tolist() if e.has(1) else list(e.attribute("axes", []))
     if not given and e.attribute("noop_with_empty_axes", 0):
-        return [e.op("Identity", e.input(0))]
+        return flattened(e)  # each element by itself
     axes = {axis % len(shape) for axis in given} or set(range(len(shape)))
     out = _known_shape(e.node.outputs[0])
     runs = _runs([None if size == 1 else axis in axes for axis, size in enumerate(shape)])
@@ -292,13 +277,16 @@ def quantization(e: Expansion) -> Sequence[ir.Value | None]:
 def matmul(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 7."""
     a, b = e.shape(0), e.shape(1)
-    if min(len(a), len(b)) < 2:
-        raise CannotExpand("it has more than 5 axes, and a vector", "Give the vector two axes.")
+    result = _known_shape(e.node.outputs[0])
+    if len(b) == 1:
+        rows = e.reshape(e.input(0), [prod(a[:-1]), a[-1]])
+        return [e.reshape(e.op("MatMul", rows, e.input(1)), result)]
+    a = (1, *a) if len(a) == 1 else a
     lead = np.broadcast_shapes(a[:-2], b[:-2])
     out = [*lead, a[-2], b[-1]]
     if prod(b[:-2]) == 1:
         rows = e.reshape(e.input(0), [prod(a[:-1]), a[-1]])
-        return [e.reshape(e.op("MatMul", rows, e.reshape(e.input(1), b[-2:])), out)]
+        return [e.reshape(e.op("MatMul", rows, e.reshape(e.input(1), b[-2:])), result)]
     operands = [
         e.reshape(
             _repeated(e, e.input(i), _aligned(shape, len(out)), [*lead, *shape[-2:]]),
@@ -306,7 +294,7 @@ def matmul(e: Expansion) -> Sequence[ir.Value | None]:
         )
         for i, shape in enumerate((a, b))
     ]
-    return [e.reshape(e.op("MatMul", *operands), out)]
+    return [e.reshape(e.op("MatMul", *operands), result)]
 
 
 def reshape(e: Expansion) -> Sequence[ir.Value | None]:
@@ -326,7 +314,8 @@ def _given(e: Expansion) -> list[ir.Value]:
     return [e.input(index) for index in range(len(e.node.inputs))]
 
 
-def _around(e: Expansion, value: ir.Value, shape: Dims, axis: int) -> ir.Value:
+def around(e: Expansion, value: ir.Value, shape: Dims, axis: int) -> ir.Value:
+    """The value with three axes: all before, the axis, all after."""
     return e.reshape(value, [prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])])
 
 

@@ -37,9 +37,11 @@ def flatten_layers(model: ir.Model) -> None:
     for node in list(model.graph):
         if node.op_type not in ("MatMul", "Gemm") or not is_fixed(node.inputs[1]):
             continue
-        x = node.inputs[0]
+        x, weight = node.inputs[0], sizes(node.inputs[1])
         shape, wide = sizes(x), sizes(node.outputs[0])
         if x is None or shape is None or wide is None or len(shape) <= LINEAR_MAX_RANK:
+            continue
+        if weight is None or len(weight) != 2:
             continue
         tail = _tail(node)
         if tail is not None and _flatten_input(model.graph, node, shape):

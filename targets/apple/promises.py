@@ -109,9 +109,15 @@ def _layer(node: ir.Node) -> PromisedLayer | None:
         weight = _integers(node.inputs[index])
         if weight is not None:
             product = node.op_type in ("Gemm", "MatMul")
+            if weight.data.ndim == 1:  # a vector has the axis that the product gives it
+                weight = weight.map(_as_column if index else np.atleast_2d)
             transposed = product and not attribute(node, "transB", 0)
             return PromisedLayer(node_label(node), node.op_type, weight, transposed)
     return None
+
+
+def _as_column(vector: Array) -> Array:
+    return vector.reshape(-1, 1)
 
 
 def _integers(value: ir.Value | None) -> Integers | None:

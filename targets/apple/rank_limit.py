@@ -22,7 +22,6 @@ from edgewise.targets.apple.collapse import (
     MAX_RANK,
     Rule,
     along_axis,
-    along_axis_of_all,
     concat,
     elementwise,
     expand_to,
@@ -40,6 +39,12 @@ from edgewise.targets.apple.collapse import (
     slices,
     tile,
     transpose,
+)
+from edgewise.targets.apple.collapse_indices import (
+    gather_elements,
+    gather_nd,
+    scatter_elements,
+    scatter_nd,
 )
 
 _ELEMENTWISE = (
@@ -61,19 +66,22 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("Clip", "Dropout"), flattened),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshape),
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "LRN"), per_channel),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), per_channel),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReverseSequence"), per_channel),
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), from_axis),
     **dict.fromkeys(("ArgMax", "ArgMin", "Split"), along_axis(0)),
     **dict.fromkeys(("Hardmax", "LogSoftmax", "LpNormalization", "Softmax"), along_axis(-1)),
     **dict.fromkeys(("CumProd", "CumSum"), running),
     **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), quantization),
-    **dict.fromkeys(("GatherElements", "ScatterElements"), along_axis_of_all),
     "Concat": concat,
     "Expand": expand_to,
     "Gather": gather,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
     "MatMul": matmul,
     "OneHot": one_hot,
     "Pad": pad,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
     "Slice": slices,
     "Tile": tile,
     "TopK": along_axis(-1),
@@ -94,7 +102,8 @@ class Limited:
 
 def limit_rank(model: ir.Model) -> Limited:
     """Rewrite the model in place."""
-    if not any(_is_deep(value) for node in model.graph.all_nodes() for value in _values(node)):
+    inner = (value for node in model.graph.all_nodes() for value in _values(node))
+    if not any(map(_is_deep, (*model.graph.inputs, *inner))):
         return Limited(False, {}, {})
     declined = expand(model, _is_unfinished, by_body=False, table=_RULES)
     _join_reshapes(model.graph)

@@ -83,6 +83,10 @@ class QuantizedConstant:
     def transpose(self, perm: Sequence[int]) -> QuantizedConstant:
         return self._with(*(part.transpose(perm) for part in self._parts))
 
+    def expand(self, axis: int) -> QuantizedConstant:
+        """With an axis of one element."""
+        return self._with(*(np.expand_dims(part, axis) for part in self._parts))
+
     def reshape(self, shape: Sequence[int]) -> QuantizedConstant | None:
         """The same values in another shape; None when an axis with scales would not survive."""
         grid = [1] * len(shape)

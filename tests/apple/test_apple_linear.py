@@ -72,3 +72,32 @@ def test_quantized_weights_are_transposed_as_integers(make, matches_ort, op_type
     nodes = [*pair, *weight, helper.make_node(op_type, ["x_d", "w"], ["y"], **attributes)]
     model = make.build_model(nodes, {"x": x}, ["y"], {**constants, **more})
     matches_ort(model, {"x": x}, precision="w8a8", compute="fp32", atol=2e-5)
+
+
+@pytest.mark.parametrize("axes", [(3, 4), (2, 3, 4), (2, 1, 3, 4), (4,)])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("scales", [[0.013], [0.01, 0.02, 0.03, 0.04]])
+def test_quantized_vectors(make, matches_ort, axes, side, scales):
+    """Behind Q and DQ, so that products of more than three axes are considered for `linear`."""
+    x = make.random(*(axes if side == "right" else (*axes[:-1], 4, 2)))
+    data = np.array([100, -127, 3, 64], np.int8)
+    scale = np.array(scales if len(scales) > 1 else scales[0])
+    weight, constants = make.quantized_weight("w", data, scale, axis=0 if scale.ndim else None)
+    before, more = make.quantized_pair("x", 0.024)
+    after, most = make.quantized_pair("p", 0.04)
+    operands = ["x_d", "w"] if side == "right" else ["w", "x_d"]
+    nodes = [*before, *weight, helper.make_node("MatMul", operands, ["p"]), *after]
+    model = make.build_model(nodes, {"x": x}, ["p_d"], {**constants, **more, **most})
+    matches_ort(model, {"x": x}, precision="w8a8", compute="fp32", atol=2e-5)
+
+
+def test_quantized_matrices_in_a_batch(make, matches_ort):
+    """A constant that is not one matrix is no `linear`."""
+    x = make.random(2, 1, 3, 4)
+    data = np.random.default_rng(3).integers(-127, 128, (5, 4, 2)).astype(np.int8)
+    weight, constants = make.quantized_weight("w", data, np.array(0.02))
+    before, more = make.quantized_pair("x", 0.024)
+    after, most = make.quantized_pair("p", 0.04)
+    nodes = [*before, *weight, helper.make_node("MatMul", ["x_d", "w"], ["p"]), *after]
+    model = make.build_model(nodes, {"x": x}, ["p_d"], {**constants, **more, **most})
+    matches_ort(model, {"x": x}, precision="w8a8", compute="fp32", atol=2e-5)

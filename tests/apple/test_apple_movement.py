@@ -107,6 +107,7 @@ def test_tile_and_expand(node_matches_ort):
     node_matches_ort("Tile", [(2, 3), ints(2, 3)])
     node_matches_ort("Expand", [(3, 1), ints(2, 3, 4)])
     node_matches_ort("Expand", [(3, 1), ints(3, 1)])
+    node_matches_ort("Expand", [np.array([[True], [False]]), ints(3, 1, 2)])
 
 
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])

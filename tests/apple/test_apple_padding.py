@@ -42,6 +42,12 @@ def test_by_more_than_the_axis_is_long(node_matches_ort, mode):
     node_matches_ort("Pad", [SHAPE, pads, None, LAST_AXES], {"mode": mode})
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_what_is_left_where_all_is_cropped(node_matches_ort, dtype):
+    pads, value = np.array([1, -4, 0, 2], np.int64), np.array(5).astype(dtype)
+    node_matches_ort("Pad", [numbers(dtype), pads, value, np.array([0, 2])])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_negative_amounts_crop(node_matches_ort, mode):
     pads = np.array([-1, 2, 1, -2], np.int64)

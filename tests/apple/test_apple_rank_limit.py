@@ -22,6 +22,7 @@ from edgewise.targets.apple.rank_limit import limit_rank
 
 Array = npt.NDArray[Any]
 SEVEN = (2, 1, 3, 2, 1, 2, 3)
+SIX = (2, 3, 4, 2, 2, 3)
 EIGHT = (2, 3, 2, 3, 2, 3, 2, 2)
 searched = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -142,6 +143,57 @@ def test_indices_of_a_new_axis(stays_equal: Any) -> None:
     stays_equal("OneHot", {"a": indices}, {"d": depth, "v": values}, {"axis": 2})
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("axis", [0, 2, -1])
+@pytest.mark.parametrize("reached", [SIX, (1, 2, 1, 2, 2, 3)])
+def test_positions_along_one_axis(stays_equal: Any, axis: int, reached: Any, known: bool) -> None:
+    """Fewer indices than elements on the other axes, and negative ones."""
+    x, size = numbers(*SIX), SIX[axis]
+    shape = [*reached]
+    shape[axis] = 2
+    moved = np.moveaxis(np.zeros(shape, np.int64), axis, -1) + np.array([-size, size - 1])
+    picked = {"i": np.ascontiguousarray(np.moveaxis(moved, -1, axis))}
+    written = picked | {"u": numbers(*shape, seed=1)}
+    for op_type, indices in (("GatherElements", picked), ("ScatterElements", written)):
+        feeds, constants = ({"x": x}, indices) if known else ({"x": x, **indices}, {})
+        stays_equal(op_type, feeds, constants, {"axis": axis})
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("depth", [1, 3, 6])
+def test_tuples_of_indices(stays_equal: Any, depth: int, known: bool) -> None:
+    x = numbers(*SIX)
+    rows = np.array([[0, 1, 2, 1, 0, 2], [-1, 0, -3, -2, 1, -1], [1, 2, 0, 0, 1, 0]])
+    picked = {"i": rows[:, :depth].copy()}
+    written = picked | {"u": numbers(3, *SIX[depth:], seed=1)}
+    for op_type, indices, attributes in (
+        ("GatherND", picked, {}),
+        ("ScatterND", written, {}),
+        ("ScatterND", written, {"reduction": "add"}),
+    ):
+        feeds, constants = ({"x": x}, indices) if known else ({"x": x, **indices}, {})
+        stays_equal(op_type, feeds, constants, attributes)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_tuples_of_indices_in_batches(stays_equal: Any, known: bool) -> None:
+    x = numbers(*SIX)
+    pairs = np.array([[1, 1], [-4, 0], [-1, -2], [2, 0]])
+    indices = {"i": np.broadcast_to(pairs, (2, 3, 4, 2)).copy()}
+    first, second = ({"x": x}, indices) if known else ({"x": x} | indices, {})
+    stays_equal("GatherND", first, second, {"batch_dims": 2})
+
+
+def test_reversed_sequences(stays_equal: Any) -> None:
+    axes = {"batch_axis": 1, "time_axis": 0}
+    stays_equal("ReverseSequence", {"x": numbers(3, 2, 1, 2, 2, 2)}, {"n": ints(2, 3)}, axes)
+
+
+@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceL2", "ReduceSumSquare"])
+def test_reductions_over_no_axes(stays_equal: Any, op_type: str) -> None:
+    stays_equal(op_type, {"x": numbers(*SIX)}, attributes={"noop_with_empty_axes": 1})
+
+
 def test_what_works_axis_by_axis(stays_equal: Any) -> None:
     x = numbers(2, 3, 2, 2, 3, 3)
     bounds = {"s": ints(0, -1, 1), "e": ints(1, -5, 2), "a": ints(0, 4, -1), "t": ints(1, -1, 1)}
@@ -159,6 +211,9 @@ def test_products_of_matrices(stays_equal: Any) -> None:
     a = numbers(2, 1, 3, 1, 2, 4)
     stays_equal("MatMul", {"a": a, "b": numbers(1, 2, 1, 2, 4, 3)})
     stays_equal("MatMul", {"a": a}, {"b": numbers(4, 3)})
+    stays_equal("MatMul", {"a": a}, {"b": numbers(4)})
+    stays_equal("MatMul", {"b": numbers(2), "a": a})
+    stays_equal("MatMul", {"b": numbers(2), "a": numbers(1, 1, 1, 1, 2, 4)})
 
 
 def test_normalization(stays_equal: Any) -> None:
@@ -199,6 +254,12 @@ def test_seven_axes_within_and_around_a_package(make: Any, matches_ort: Any) -> 
     constants = {"bias": numbers(2, 1, 1, 2, 1, 1, 3, seed=1), "axes": ints(0, 3)}
     results = matches_ort(make.build_model(nodes, {"x": x}, ["y", "z"], constants), {"x": x})
     assert results["y"].shape == (3, 1, 3, 2, 1, 2, 2)
+
+
+def test_six_axes_that_nothing_reads(make: Any, matches_ort: Any) -> None:
+    feeds = {"x": make.random(2, 3), "unused": numbers(*SIX)}
+    node = helper.make_node("Relu", ["x"], ["y"])
+    matches_ort(make.build_model([node], feeds, ["y"]), feeds)
 
 
 def test_a_window_of_six_axes_is_refused(make: Any, tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def test_reduction_over_no_axes(node_matches_ort):
     node_matches_ort("ReduceSum", [POSITIVE, none], atol=1e-4)
 
 
+@pytest.mark.parametrize("op_type", REDUCTIONS)
+def test_over_no_axes_each_element_is_reduced_by_itself(node_matches_ort, op_type):
+    x = POSITIVE if op_type == "ReduceLogSum" else POSITIVE - 1
+    node_matches_ort(op_type, [x], {"noop_with_empty_axes": 1})
+    if op_type in ("ReduceL1", "ReduceSumSquare", "ReduceMax"):
+        node_matches_ort(op_type, [np.array([[-3, 2]], np.int32)], {"noop_with_empty_axes": 1})
+
+
 def test_axes_as_an_attribute_of_an_old_opset(node_matches_ort):
     node_matches_ort("ReduceMean", [POSITIVE], {"axes": [1, 2]}, opset=13)
 

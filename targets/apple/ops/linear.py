@@ -2,7 +2,8 @@
 
 1. A constant matrix on the right: MIL `linear`, whose weight is stored transposed. It takes at most
    three axes on the left; more are read as one. (A legal model's Gemm may have any number of axes.)
-2. Anything else: MIL `matmul`; vectors are given the axis that ONNX gives them, and lose it again.
+2. Anything else: MIL `matmul`; vectors are given the axis that ONNX gives them, constant ones as
+   they are stored, and the result loses it again.
 """
 
 from __future__ import annotations
@@ -50,17 +51,26 @@ def matmul(call: Call) -> Operand:
         and len(left.shape) >= 2
     ):
         return _linear(left, right.transpose((1, 0)), None, call.name)
-    x, y = emit(left), emit(right)
     dropped = []
-    if len(y.shape) == 1:
-        y = mb.expand_dims(x=y, axes=[-1])
+    if len(right.shape) == 1:
+        right = _with_axis(right, -1)
         dropped.append(-1)
-    if len(x.shape) == 1:
-        x = mb.expand_dims(x=x, axes=[0])
+    if len(left.shape) == 1:
+        left = _with_axis(left, 0)
         dropped.insert(0, -2)
+    x, y = emit(left), emit(right)
     if not dropped:
         return mb.matmul(x=x, y=y, name=call.name)
     return mb.squeeze(x=mb.matmul(x=x, y=y), axes=dropped, name=call.name)
+
+
+def _with_axis(vector: Operand, axis: int) -> Operand:
+    """A constant is given the axis as it is stored."""
+    if isinstance(vector, Var):
+        return mb.expand_dims(x=vector, axes=[axis])
+    if isinstance(vector, QuantizedConstant):
+        return vector.expand(axis)
+    return np.expand_dims(vector, axis)
 
 
 def _linear(x: Var, weight: Array | QuantizedConstant, bias: Array | None, name: str | None) -> Var:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgewise.targets.apple._coremltools import Builder as mb
-from edgewise.targets.apple._coremltools import types
 from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.ops.shape import MAX_RANK
 
@@ -65,8 +64,6 @@ def expand(call: Call) -> Operand:
     if len(target) > MAX_RANK:
         call.refuse(f"Core ML tensors have at most {MAX_RANK} axes", "Expand to fewer axes.")
     x = call.var(0)
-    if x.dtype == types.bool:
-        call.refuse("Core ML cannot repeat booleans", "Cast to int32 before.")
     aligned = [1] * (len(target) - len(source)) + list(source)
     if aligned != list(source):
         x = mb.reshape(x=x, shape=aligned)
