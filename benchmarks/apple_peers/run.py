@@ -8,7 +8,7 @@
 onnx2coreml needs an environment of its own, given by its Python; without it the peer is printed as
 not measured.
 
-    python benchmarks/apple_peers/run.py [--onnx2coreml PYTHON] [--folder DIR]
+    python benchmarks/apple_peers/run.py [--onnx2coreml PYTHON] [--folder DIR] [--only PART]
 """
 
 from __future__ import annotations
@@ -74,12 +74,10 @@ def _row(tool: str, total: int, cells: list[str]) -> str:
 
 
 def _our_verdict(task: Task, folder: Path) -> str:
-    import onnx
-
     from edgewise.graph import is_quantized_model, load
 
     target, source = get("apple"), folder / f"{task.name}.onnx"
-    quantized = is_quantized_model(load(onnx.load(source)))
+    quantized = is_quantized_model(load(source))
     options = edgewise.targets.EmitOptions(options={"compute": "fp32"} if quantized else {})
     try:
         artifact = target.emit(
@@ -120,7 +118,6 @@ def compare_with_pytorch(folder: Path) -> list[str]:
     from zoo.hub import hub_model
 
     hub = hub_model("efficientnet_lite0")
-    save(hub, folder / "hub.onnx")
     ours = get("apple").emit(hub, folder / "fp16", "fp16").path
     theirs = folder / "from_pytorch.mlpackage"
     peer = [sys.executable, HERE / "coremltools_peer.py", theirs]
@@ -167,6 +164,9 @@ def measure_emission(folder: Path) -> list[str]:
 
 
 def _qdq(folder: Path) -> Path:
+    from zoo.hub import hub_model
+
+    save(hub_model("efficientnet_lite0"), folder / "hub.onnx")
     pictures = np.random.default_rng(3).standard_normal((8, 3, 14, 14), np.float32)
     np.savez(folder / "calibration.npz", inputs=pictures.repeat(16, 2).repeat(16, 3))
     statistics = edgewise.calibrate(folder / "hub.onnx", folder / "calibration.npz")
@@ -186,25 +186,41 @@ def _measured(command: list[Any]) -> tuple[float, float]:
     return seconds, peak / 1e6
 
 
+def print_coverage(folder: Path, peer: str | None) -> None:
+    head = f"| Tool | Models | {' | '.join(_VERDICTS)} |\n| --- |{' ---: |' * 5}"
+    for title, tasks in (("Node tests", node_tests()), ("Networks", networks())):
+        print(f"## {title}\n\n{head}")
+        found = compare_coverage(tasks, folder / title.replace(" ", "_"), peer)
+        print("\n".join(found), "\n", flush=True)
+
+
+def print_pytorch(folder: Path) -> None:
+    print("## EfficientNet-Lite0, fp16\n")
+    print("| Package | Operations | Bytes |\n| --- | ---: | ---: |")
+    print("\n".join(compare_with_pytorch(folder)), "\n", flush=True)
+
+
+def print_emission(folder: Path) -> None:
+    print("## Emission of the QDQ model of EfficientNet-Lite0\n")
+    print("| Whole process | Peak memory | Weights over fp32 |\n| ---: | ---: | ---: |")
+    print("\n".join(measure_emission(folder)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--onnx2coreml", metavar="PYTHON", help="of an environment that has it")
     parser.add_argument("--folder", type=Path, help="where models and packages are kept")
+    parser.add_argument("--only", choices=("coverage", "pytorch", "emission"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
-        head = f"| Tool | Models | {' | '.join(_VERDICTS)} |\n| --- |{' ---: |' * 5}"
-        for title, tasks in (("Node tests", node_tests()), ("Networks", networks())):
-            print(f"## {title}\n\n{head}")
-            found = compare_coverage(tasks, folder / title.replace(" ", "_"), arguments.onnx2coreml)
-            print("\n".join(found), "\n", flush=True)
-        print(
-            "## EfficientNet-Lite0, fp16\n\n| Package | Operations | Bytes |\n| --- | ---: | ---: |"
-        )
-        print("\n".join(compare_with_pytorch(folder)), "\n", flush=True)
-        print("## Emission of the QDQ model of EfficientNet-Lite0\n")
-        print("| Whole process | Peak memory | Weights over fp32 |\n| ---: | ---: | ---: |")
-        print("\n".join(measure_emission(folder)))
+        folder.mkdir(parents=True, exist_ok=True)
+        if arguments.only in (None, "coverage"):
+            print_coverage(folder, arguments.onnx2coreml)
+        if arguments.only in (None, "pytorch"):
+            print_pytorch(folder)
+        if arguments.only in (None, "emission"):
+            print_emission(folder)
 
 
 if __name__ == "__main__":
