@@ -26,6 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.graph.expand import CannotExpand, Expansion
+from edgewise.targets.apple.flat_layers import ELEMENTS_OF
 
 #: Core ML tensors have at most five axes
 MAX_RANK = 5
@@ -271,7 +272,13 @@ def quantization(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 1 per tensor, case 2 per channel."""
     if e.attribute("block_size", 0):
         raise CannotExpand("it has more than 5 axes, and scales per block", "Quantize per tensor.")
-    return flattened(e) if prod(e.shape(1)) == 1 else along_axis(1)(e)
+    results = flattened(e) if prod(e.shape(1)) == 1 else along_axis(1)(e)
+    for result in results:  # layers are compared where they are quantized
+        reshaped = None if result is None else result.producer()
+        made = None if reshaped is None else reshaped.inputs[0]
+        if made is not None:
+            made.metadata_props[ELEMENTS_OF] = str(e.node.outputs[0].name)
+    return results
 
 
 def matmul(e: Expansion) -> Sequence[ir.Value | None]:

@@ -116,11 +116,18 @@ def _name_in(program: ProgramView, name: str) -> str:
 
 def _float_outputs(model: ir.Model) -> dict[str, str]:
     """Outputs of the model that no DequantizeLinear gives -> the node that computes them."""
-    return {
-        str(value.name): node_label(node)
-        for value in model.graph.outputs
-        if (node := value.producer()) is not None and node.op_type != DEQUANTIZE
-    }
+    found: dict[str, str] = {}
+    for value in model.graph.outputs:
+        node = _without_reshapes(value).producer()
+        if node is not None and node.op_type != DEQUANTIZE:
+            found[str(value.name)] = node_label(node)
+    return found
+
+
+def _without_reshapes(value: ir.Value) -> ir.Value:
+    node = value.producer()
+    source = node.inputs[0] if node is not None and node.op_type == "Reshape" else None
+    return value if source is None else _without_reshapes(source)
 
 
 def _reference(model: ir.Model, tensors: set[str], threads: int) -> OrtSession:

@@ -32,7 +32,7 @@ class LegalModel:
     model: ir.Model
     declined: Mapping[ir.Node, CannotExpand]
     states: tuple[State, ...] = ()
-    user_shapes: Mapping[ir.Value, tuple[int, ...]] = field(default_factory=dict)
+    user_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def legalize(

@@ -181,7 +181,9 @@ class _Builder:
                 remedy="Give the input fewer axes.",
             )
         name, dtype = self._names.of(str(value.name)), _FILE_TYPES[value.dtype]
-        return Port(value, name, dtype, shape or (1,), self._user_shapes.get(value, shape))
+        return Port(
+            value, name, dtype, shape or (1,), self._user_shapes.get(str(value.name), shape)
+        )
 
     def _lower_body(self, body: ir.Graph, given: Sequence[Operand]) -> list[Operand]:
         """A body of control flow. coremltools may ask for the same one twice, to find the types."""
@@ -269,7 +271,7 @@ class _Builder:
                 var = mb.cast(x=var, dtype=dtype, name=name)
             else:
                 var = mb.identity(x=var, name=name)
-            user_shape = self._user_shapes.get(value, model_shape)
+            user_shape = self._user_shapes.get(str(value.name), model_shape)
             port = Port(value, name, dtype, model_shape or (1,), user_shape)
             finished.append((port, var))
         return finished

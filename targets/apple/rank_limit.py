@@ -92,11 +92,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """Whether anything was changed; the shapes that inputs and outputs of the model had, of those
-    whose shape was; and the nodes that are left as they were, with the reason."""
+    """Whether anything was changed; the shapes that inputs and outputs of the model had, by name,
+    of those whose shape was; and the nodes that are left as they were, with the reason."""
 
     changed: bool
-    shapes: Mapping[ir.Value, Shape]
+    shapes: Mapping[str, Shape]
     declined: Mapping[ir.Node, CannotExpand]
 
 
@@ -140,9 +140,9 @@ def _join_reshapes(graph: ir.Graph) -> None:
             node.replace_input_with(0, before.inputs[0])
 
 
-def _merge_ports(graph: ir.Graph) -> dict[ir.Value, Shape]:
-    """The shapes that those inputs and outputs had whose every reader is a reshape."""
-    shapes: dict[ir.Value, Shape] = {}
+def _merge_ports(graph: ir.Graph) -> dict[str, Shape]:
+    """The shapes, by name, that those inputs and outputs had whose every reader is a reshape."""
+    shapes: dict[str, Shape] = {}
     for value in dict.fromkeys((*graph.inputs, *graph.outputs)):
         producer = value.producer()
         made = value.is_graph_input() or (producer is not None and _is_written_out(producer))
@@ -155,7 +155,7 @@ def _merge_ports(graph: ir.Graph) -> dict[ir.Value, Shape]:
             graph.register_initializer(sizes)
             producer.replace_input_with(1, sizes)
         value.shape = ir.Shape(merged)
-        shapes[value] = shape
+        shapes[str(value.name)] = shape
     return shapes
 
 

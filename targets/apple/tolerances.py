@@ -10,6 +10,8 @@
 
    over the sum of its products, whose two operands are both rounded. Six sigma of its worst output
    channel are allowed beyond the one step of case 1. Other layers, which sum little, get one step.
+3. A mean in fp16 is off by no more than its inputs are rounded, u q s_x / s_y steps: many where
+   these cancel, and its own steps are small.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _HALF_ULP = 2.0**-12
 _SIGMAS = 6.0
 FP16_REASON = "fp16 rounds its operands and its result to 11 bits"
 _LARGEST = 128.0
+_MEANS = ("avg_pool", "reduce_mean")
 _OUTPUT_CHANNELS = {"conv": 0, "conv_transpose": 1, "linear": 0, "matmul": -1}
 
 
@@ -41,7 +44,8 @@ def tolerance_of(
         return LAYER_LSB, ""
     step = _scale(program, operations[-1])
     sigmas = [_sigma(program, o, step) for o in operations if o.kind in WEIGHTS] if step else []
-    extra = max([1.0, *(_SIGMAS * sigma for sigma in sigmas)])
+    means = [_rounding(program, o, step) for o in operations if o.kind in _MEANS] if step else []
+    extra = max([1.0, *means, *(_SIGMAS * sigma for sigma in sigmas)])
     return LAYER_LSB + extra, FP16_REASON
 
 
@@ -61,3 +65,11 @@ def _sigma(program: ProgramView, operation: Operation, step: float) -> float:
     norms = np.sqrt((np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1) ** 2).sum(1))
     largest = _LARGEST * _scale(program, source)
     return float(_HALF_ULP * np.sqrt(2 / 3) * largest * norms.max() / step)
+
+
+def _rounding(program: ProgramView, operation: Operation, step: float) -> float:
+    """Case 3. Zero where the operand is not quantized."""
+    source = program.producer(operation, "x")
+    if source is None or source.kind != "dequantize":
+        return 0.0
+    return _HALF_ULP * _LARGEST * _scale(program, source) / step

@@ -140,3 +140,18 @@ def test_an_unused_second_output_is_fine(make, matches_ort):
         helper.make_node("Cast", ["a"], ["y"], to=TensorProto.FLOAT),
     ]
     matches_ort(make.build_model(nodes, {"x": x}, ["y"]), {"x": x})
+
+
+@pytest.mark.parametrize("system", ["iOS15", "iOS18"])
+@pytest.mark.parametrize("indices", [[2, 0], 1])
+def test_elements_of_a_constant_that_was_joined_to_a_value(make, matches_ort, indices, system):
+    """coremltools knows them before it runs the program, and takes fractions for integers."""
+    x = make.random(2)
+    nodes = [
+        helper.make_node("Concat", ["c", "x"], ["joined"], axis=0),
+        helper.make_node("Gather", ["joined", "i"], ["picked"], axis=0),
+        helper.make_node("Mul", ["picked", "picked"], ["y"]),
+    ]
+    constants = {"c": np.array([0.5, 1.25, 3.75], np.float32), "i": np.array(indices)}
+    model = make.build_model(nodes, {"x": x}, ["y", "picked"], constants)
+    matches_ort(model, {"x": x}, system=system)

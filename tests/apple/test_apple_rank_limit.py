@@ -262,6 +262,27 @@ def test_six_axes_that_nothing_reads(make: Any, matches_ort: Any) -> None:
     matches_ort(make.build_model([node], feeds, ["y"]), feeds)
 
 
+def test_six_axes_given_back_by_an_operator_that_takes_them_merged(
+    make: Any, matches_ort: Any
+) -> None:
+    x = numbers(*SIX)
+    node = helper.make_node("Max", ["x", "c"], ["y"])
+    model = make.build_model([node], {"x": x}, ["y"], {"c": numbers(3, 1, 1, 1, 1)})
+    assert matches_ort(model, {"x": x})["y"].shape == SIX
+
+
+def test_quantized_layers_of_six_axes_are_compared(make: Any, tmp_path: Path) -> None:
+    before, constants = make.quantized_pair("x", 0.02)
+    after, more = make.quantized_pair("p", 0.03)
+    nodes = [*before, helper.make_node("Sigmoid", ["x_d"], ["p"], name="sigmoid"), *after]
+    x = numbers(*SIX)
+    model = make.build_model(nodes, {"x": x}, ["p_d"], {**constants, **more})
+    artifact = TARGET.emit(model, tmp_path, "w8a8")
+    report = TARGET.compare_layers(model, artifact, [{"x": x}])
+    assert [layer.tensor for layer in report.layers] == ["x_q", "p_q"]
+    assert not report.beyond
+
+
 def test_a_window_of_six_axes_is_refused(make: Any, tmp_path: Path) -> None:
     x = numbers(1, 1, 3, 3, 3, 3)
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
