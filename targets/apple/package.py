@@ -31,6 +31,7 @@ from edgewise.targets.apple.flexible.sizes import FlexibleShape
 from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.lower import LoweredProgram
 from edgewise.targets.apple.metadata import sign
+from edgewise.targets.apple.pass_runner import passes_alone
 from edgewise.targets.apple.passes import pipeline
 from edgewise.targets.apple.program_view import ProgramView, origins_of, read_program
 from edgewise.targets.base import About
@@ -57,7 +58,7 @@ def convert(
     passes = pipeline(compute, stateful=bool(lowered.states))
     precision = ct.precision.FLOAT16 if compute == "fp16" else ct.precision.FLOAT32
     try:
-        with quiet():
+        with quiet(), passes_alone():
             converted = ct.convert(
                 lowered.program,
                 source="milinternal",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgewise.targets.apple._coremltools import pass_pipeline
+from edgewise.targets.apple._coremltools import PassPipeline
 
 _FUSIONS = (
     "common::const_elimination",
@@ -63,4 +63,4 @@ def pipeline(compute: str, *, stateful: bool = False) -> Any:
     """A `PassPipeline` for computation in `fp16` or `fp32`."""
     narrowing = _NARROWING if compute == "fp16" else ()
     names = [*_FUSIONS, *narrowing, *_CLEANUP, *(_STATES if stateful else ())]
-    return pass_pipeline.PassPipeline(pass_names=names, pipeline_name="edgewise")
+    return PassPipeline(pass_names=names, pipeline_name="edgewise")

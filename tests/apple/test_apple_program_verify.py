@@ -14,7 +14,7 @@ from edgewise.errors import InternalError
 from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
 from edgewise.targets.apple import package as package_module
-from edgewise.targets.apple._coremltools import ct, pass_pipeline
+from edgewise.targets.apple._coremltools import PassPipeline, PassPipelineManager, ct
 from edgewise.targets.apple.deployment import System
 from edgewise.targets.apple.legalize import legalize
 from edgewise.targets.apple.lower import lower
@@ -203,7 +203,7 @@ def test_the_default_pipeline_of_coremltools_is_caught(
     reshape_between_scales, tmp_path, monkeypatch, compute
 ):
     """coremltools 9 drops the requantization (pass common::int_op_canonicalization)."""
-    default = _with(lambda: pass_pipeline.PassPipeline.DEFAULT)
+    default = _with(lambda: PassPipeline.DEFAULT)
     monkeypatch.setattr(package_module, "pipeline", default)
     options = EmitOptions(options={"compute": compute})
     with pytest.raises(InternalError, match=r"'x_d'.*0 'dequantize' operations"):
@@ -214,8 +214,8 @@ def test_the_default_pipeline_of_coremltools_is_caught(
 def test_the_pass_that_miscompiles_still_does(reshape_between_scales):
     """The reason for leaving it out: one of two is gone."""
     program = lower(legalize(reshape_between_scales, is_known), "iOS17").program
-    passes = pass_pipeline.PassPipeline(["common::int_op_canonicalization"], "one")
-    pass_pipeline.PassPipelineManager.apply_pipeline(program, passes)
+    passes = PassPipeline(["common::int_op_canonicalization"], "one")
+    PassPipelineManager.apply_pipeline(program, passes)
     kinds = [operation.op_type for operation in program.functions["main"].operations]
     assert kinds.count("quantize") == 1, "coremltools has been repaired: update `passes`"
 
