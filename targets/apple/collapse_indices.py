@@ -108,10 +108,16 @@ def _positions(e: Expansion, selected: Dims, offsets: Positions) -> ir.Value:
     columns = e.reshape(e.input(1), [-1, len(selected)])
     scaled = e.op("Mul", _not_negative(e, columns, selected), e.array(strides, e.dtype(1)))
     summed = e.op("ReduceSum", scaled, e.ints([1]), keepdims=0)
-    return e.op("Add", summed, e.array(offsets, e.dtype(1))) if offsets.any() else summed
+    if offsets.any():
+        summed = e.op("Add", summed, e.array(offsets, e.dtype(1)))
+    positions: ir.Value = summed
+    return positions
 
 
 def _not_negative(e: Expansion, indices: ir.Value, size: int | Dims) -> ir.Value:
     """Counted from the start: negative ones count from the end."""
     zero, sizes = e.array(0, e.dtype(1)), e.array(size, e.dtype(1))
-    return e.op("Where", e.op("Less", indices, zero), e.op("Add", indices, sizes), indices)
+    from_start: ir.Value = e.op(
+        "Where", e.op("Less", indices, zero), e.op("Add", indices, sizes), indices
+    )
+    return from_start

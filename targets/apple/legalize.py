@@ -17,6 +17,7 @@ from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
 from edgewise.graph.prepare import settle
 from edgewise.targets.apple.flat_layers import flatten_layers
+from edgewise.targets.apple.overwritten import drop_overwritten
 from edgewise.targets.apple.rank_limit import limit_rank
 from edgewise.targets.apple.redundant_pairs import drop_redundant_pairs
 from edgewise.targets.apple.states import State, states_of
@@ -59,6 +60,7 @@ def legalize(
     if unpack_matmul_nbits(model):
         settle(model)
 
+    drop_overwritten(model)
     declined = expand(model, lambda node: not is_known(node), loops=True)
     limited = limit_rank(model)
     if limited.changed:

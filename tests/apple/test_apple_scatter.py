@@ -149,3 +149,16 @@ def test_max_unpool(make: Any, matches_ort: Any, source: tuple[int, ...]) -> Non
     indices = (offsets + rows * 2 * width + columns)[None]
     feeds = {"x": x, "i": indices}
     matches_ort(make.build_model(nodes, feeds, ["y"]), feeds)
+
+
+@pytest.mark.parametrize("op_type", ["ScatterND", "ScatterElements"])
+def test_quantized_rows_that_are_all_replaced(make: Any, matches_ort: Any, op_type: str) -> None:
+    """What is written over is not computed, and so its quantizations are no part of the package."""
+    before, constants = make.quantized_pair("x", 0.02)
+    rows = np.array([[0], [-1]]) if op_type == "ScatterND" else np.array([[0] * 3, [1] * 3])
+    nodes = [*before, helper.make_node(op_type, ["x_d", "i", "u"], ["written"])]
+    after, more = make.quantized_pair("written", 0.03)
+    feeds = {"x": make.random(2, 3), "u": make.random(2, 3, seed=1)}
+    constants |= more | {"i": rows}
+    model = make.build_model([*nodes, *after], feeds, ["written_d"], constants)
+    matches_ort(model, feeds, precision="w8a8", compute="fp32")

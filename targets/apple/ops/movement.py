@@ -8,7 +8,7 @@ import numpy as np
 
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple.call import Call, Operand
-from edgewise.targets.apple.ops.shape import MAX_RANK
+from edgewise.targets.apple.collapse import MAX_RANK
 
 
 def concat(call: Call) -> Operand:
