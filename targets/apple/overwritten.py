@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from edgewise.graph import add_initializer, attribute, constant, node_label, static_shape
 from edgewise.graph.prepare import settle
+from edgewise.targets.apple.whole_layers import sizes
 
 
 def drop_overwritten(model: ir.Model) -> None:
@@ -21,8 +22,8 @@ def drop_overwritten(model: ir.Model) -> None:
     found = [node for node in model.graph if _is_overwritten(node)]
     for node in found:
         shape = np.array(static_shape(node.outputs[0]), np.int64)
-        sizes = add_initializer(model.graph, f"{node_label(node)}_shape", shape)
-        updates = ir.node("Reshape", [node.inputs[2], sizes], name=node.name)
+        target = add_initializer(model.graph, f"{node_label(node)}_shape", shape)
+        updates = ir.node("Reshape", [node.inputs[2], target], name=node.name)
         model.graph.insert_before(node, updates)
         old, new = node.outputs[0], updates.outputs[0]
         new.type, new.shape = old.type, old.shape
@@ -36,19 +37,15 @@ def drop_overwritten(model: ir.Model) -> None:
 def _is_overwritten(node: ir.Node) -> bool:
     if node.op_type not in ("ScatterND", "ScatterElements") or node.domain not in ("", "ai.onnx"):
         return False
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    indices = constant(node.inputs[1])
-    if attribute(node, "reduction", "none") != "none" or indices is None or shape is None:
+    shape, indices = sizes(node.inputs[0]), constant(node.inputs[1])
+    if attribute(node, "reduction", "none") != "none" or indices is None or not shape:
         return False
-    if not shape.is_static() or not shape:
-        return False
-    sizes = [int(size) for size in shape]
     if node.op_type == "ScatterElements":
-        axis = int(attribute(node, "axis", 0)) % len(sizes)
-        whole = list(indices.shape) == sizes
-        return whole and np.array_equal(indices % sizes[axis], np.indices(sizes)[axis])
+        axis = int(attribute(node, "axis", 0)) % len(shape)
+        whole = list(indices.shape) == list(shape)
+        return whole and np.array_equal(indices % shape[axis], np.indices(shape)[axis])
     depth = int(indices.shape[-1])
-    if depth == 0 or indices.size != prod(sizes[:depth]) * depth:
+    if depth == 0 or indices.size != prod(shape[:depth]) * depth:
         return False
-    tuples = indices.reshape(-1, depth) % np.array(sizes[:depth])
-    return np.array_equal(tuples, np.indices(sizes[:depth]).reshape(depth, -1).T)
+    tuples = indices.reshape(-1, depth) % np.array(shape[:depth])
+    return np.array_equal(tuples, np.indices(shape[:depth]).reshape(depth, -1).T)
