@@ -18,6 +18,7 @@ from edgewise.imports import unneeded
 
 __all__ = [
     "PASS_REGISTRY",
+    "AbstractGraphPass",
     "Builder",
     "Function",
     "PassPipeline",
@@ -25,11 +26,13 @@ __all__ = [
     "Program",
     "ScopeInfo",
     "ScopeSource",
+    "TransposeOptimization",
     "Var",
     "converters_entry",
     "ct",
     "new_symbol",
     "quiet",
+    "register_pass",
     "types",
 ]
 
@@ -57,11 +60,15 @@ with quiet(), unneeded(*_FRAMEWORKS):
     from coremltools.converters.mil.mil import Builder, Function, Program, Var, types
     from coremltools.converters.mil.mil import get_new_symbol as new_symbol
     from coremltools.converters.mil.mil.ops.defs.iOS15 import tensor_operation
+    from coremltools.converters.mil.mil.passes.defs.optimize_repeat_ops import (
+        _TransposeOptimization as TransposeOptimization,
+    )
+    from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_pipeline import (
         PassPipeline,
         PassPipelineManager,
     )
-    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
     from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
 
 

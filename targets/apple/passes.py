@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgewise.targets.apple import transposes  # noqa: F401  # registers its pass
 from edgewise.targets.apple._coremltools import PassPipeline
 
 _FUSIONS = (
@@ -38,7 +39,7 @@ _FUSIONS = (
     "common::merge_consecutive_transposes",
     "common::fuse_transpose_matmul",
     "common::expand_high_rank_reshape_and_transpose",
-    "common::reduce_transposes",
+    "edgewise::reduce_transposes",
     "common::noop_elimination",
     "common::dedup_op_and_var_names",
 )

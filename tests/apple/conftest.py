@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,18 +163,6 @@ def quantized_cnn(
         add(quantized_pair("y", 0.037, zero))
     x = np.zeros((1, 3, 12, 12), np.float32)
     return build_model(nodes, {"x": x}, ["y" if last_float else "y_d"], constants)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def frozen_imports() -> Iterator[None]:
-    """coremltools collects garbage at each conversion; what is imported need not be walked."""
-    import edgewise.targets.apple.interpreter
-    import edgewise.targets.apple.package  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 Compare = Callable[..., dict[str, Array]]
