@@ -74,15 +74,16 @@ def _row(tool: str, total: int, cells: list[str]) -> str:
 
 
 def _our_verdict(task: Task, folder: Path) -> str:
-    from edgewise.graph import is_quantized_model, load
+    from edgewise.graph import is_quantized_model
+    from edgewise.targets.apple.legalize import legalize
+    from edgewise.targets.apple.table import is_known
 
     target, source = get("apple"), folder / f"{task.name}.onnx"
-    quantized = is_quantized_model(load(source))
-    options = edgewise.targets.EmitOptions(options={"compute": "fp32"} if quantized else {})
     try:
-        artifact = target.emit(
-            source, folder / task.name, "w8a8" if quantized else "fp32", options=options
-        )
+        quantized = is_quantized_model(legalize(source, is_known).model)
+        precision, exact = ("w8a8", {"compute": "fp32"}) if quantized else ("fp32", {})
+        options = edgewise.targets.EmitOptions(options=exact)
+        artifact = target.emit(source, folder / task.name, precision, options=options)
         found = target.open(artifact).run(task.feeds)
     except EdgewiseError:
         return "not converted"
