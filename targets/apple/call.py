@@ -119,15 +119,6 @@ class Call:
     def ints(self, index: int, what: str) -> list[int]:
         return [int(item) for item in self.array(index, what).reshape(-1)]
 
-    def constant_or_refuse(self, index: int, what: str) -> Array | QuantizedConstant:
-        operand = self.operand(index)
-        if isinstance(operand, Var):
-            self.refuse(
-                f"its {what} is computed at run time",
-                f"Make the {what} a constant of the model.",
-            )
-        return operand
-
     def is_float(self, index: int) -> bool:
         operand = self.operand(index)
         if isinstance(operand, Var):

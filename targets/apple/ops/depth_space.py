@@ -16,11 +16,11 @@ from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Call, Operand
 from edgewise.targets.apple.deployment import is_older
-from edgewise.targets.apple.ops.numbers import widened
+from edgewise.targets.apple.ops.numbers import as_number
 
 
 def depth_to_space(call: Call) -> Operand:
-    x, block = widened(call.var(0)), int(call.attribute("blocksize"))
+    x, block = as_number(call.var(0)), int(call.attribute("blocksize"))
     column_row = call.attribute("mode", "DCR") == "CRD"
     if block == 1:
         return x
@@ -39,7 +39,7 @@ def depth_to_space(call: Call) -> Operand:
 
 
 def space_to_depth(call: Call) -> Operand:
-    x, block = widened(call.var(0)), int(call.attribute("blocksize"))
+    x, block = as_number(call.var(0)), int(call.attribute("blocksize"))
     column_row = call.attribute("mode", "DCR") == "CRD"
     if block == 1:
         return x

@@ -17,7 +17,7 @@ from edgewise.graph import resolve_pads
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var
 from edgewise.targets.apple.call import Array, Call, Operand
-from edgewise.targets.apple.ops.numbers import widened
+from edgewise.targets.apple.ops.numbers import number
 from edgewise.targets.apple.ops.padding import pad_constant
 
 
@@ -95,4 +95,4 @@ def _centred(call: Call, index: int, zero_index: int, shape: list[int] | None) -
 def _int32(call: Call, index: int) -> Var | Array:
     if call.is_constant(index):
         return call.array(index, "operand").astype(np.int32)
-    return widened(call.var(index))
+    return number(call, index)

@@ -26,11 +26,12 @@ _WORD_BITS = 32
 
 
 def number(call: Call, index: int) -> Var:
-    """An input in a type that MIL computes with."""
-    return widened(call.var(index))
+    """An input as `as_number` makes it."""
+    return as_number(call.var(index))
 
 
-def widened(x: Var) -> Var:
+def as_number(x: Var) -> Var:
+    """A value in a type that MIL computes with."""
     return mb.cast(x=x, dtype="int32") if x.dtype in _STORED_ONLY else x
 
 

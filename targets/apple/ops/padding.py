@@ -19,7 +19,7 @@ import numpy as np
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Array, Call, Operand, core_ml_array
-from edgewise.targets.apple.ops.numbers import widened
+from edgewise.targets.apple.ops.numbers import as_number
 from edgewise.targets.apple.ops.picking import pick
 
 #: before and after, for each axis
@@ -33,7 +33,7 @@ def pad(call: Call) -> Operand:
     mode = call.attribute("mode", "constant")
     if mode not in _MODES:
         call.refuse(f"its mode is '{mode}'", f"Use one of {', '.join(_MODES)}.")
-    x, amounts = widened(call.var(0)), _amounts(call)
+    x, amounts = as_number(call.var(0)), _amounts(call)
     if mode == "constant" and _leaves_nothing(x, amounts):  # case 6
         shape = [int(size) + sum(pair) for size, pair in zip(x.shape, amounts, strict=True)]
         return _full(x, shape, _fill(call))
@@ -128,7 +128,7 @@ def _block(x: Var, axis: int, size: int, fill: Array | Var) -> Var | None:
 def _full(x: Var, shape: Sequence[int], fill: Array | Var) -> Var:
     """Of the type of `x`."""
     if isinstance(fill, Var):
-        return mb.tile(x=mb.reshape(x=widened(fill), shape=[1] * x.rank), reps=list(shape))
+        return mb.tile(x=mb.reshape(x=as_number(fill), shape=[1] * x.rank), reps=list(shape))
     return mb.const(val=core_ml_array(np.full(shape, fill.reshape(-1)[0], _numpy_type(x))))
 
 

@@ -34,7 +34,7 @@ from edgewise.graph.interpolation import (
 from edgewise.targets.apple._coremltools import Builder as mb
 from edgewise.targets.apple._coremltools import Var, types
 from edgewise.targets.apple.call import Call, Operand
-from edgewise.targets.apple.ops.numbers import widened
+from edgewise.targets.apple.ops.numbers import as_number
 from edgewise.targets.apple.ops.picking import pick
 
 _FLOATS = (types.fp16, types.fp32)
@@ -80,7 +80,7 @@ def resize(call: Call) -> Operand:
         return call.operand(0)
     x = call.var(0)
     if node.mode == "nearest":
-        x = _nearest(node, widened(x))
+        x = _nearest(node, as_number(x))
     elif x.dtype in _FLOATS:
         x = _interpolated(node, x)
     else:

@@ -3,8 +3,8 @@
 A state reaches a kernel as the cell that holds its value. Values are never changed in place, so
 that a value which was read stays what it was when the state is written.
 
-A package stores `write_state(input, data)`; where its reader finds a `read_state` behind it, the two
-become `coreml_update_state(state, value)`, whose result is the value just written.
+A package stores `write_state(input, data)`; where its reader finds a `read_state` behind it, the
+two become `coreml_update_state(state, value)`, whose result is the value just written.
 """
 
 from __future__ import annotations
