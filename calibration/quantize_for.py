@@ -30,15 +30,22 @@ def quantize_for(
         method, percentile: how ranges of activations are chosen.
 
     Raises:
-        UsageError: statistics are needed and missing, or an unknown method.
+        UsageError: the scheme is a float one, statistics are needed and missing, or an unknown
+            method.
         UnsupportedPrecision, ModelError: see the two functions.
     """
-    if scheme.is_quantized and not scheme.needs_statistics:
+    if not scheme.is_quantized:
+        raise UsageError(
+            f"precision {scheme.precision} has nothing to quantize",
+            remedy=f"Emit the hub model as it is: `edgewise emit --precision {scheme.precision}`.",
+        )
+    if not scheme.needs_statistics:
         return quantize_weights(model, scheme)
     if statistics is None:
         raise UsageError(
             "statistics are missing",
             why=f"precision {scheme.precision} chooses the scales of activations from them",
-            remedy="Collect them with `edgewise calibrate`, or choose w8 or w4.",
+            remedy="Collect them with `edgewise calibrate`, or choose a precision that quantizes "
+            "weights alone (w8, w4 or a palette, where the target has it).",
         )
     return quantize_with_findings(model, statistics, scheme, method=method, percentile=percentile)

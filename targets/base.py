@@ -159,8 +159,15 @@ class Target(Protocol):
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
         """Raises UsageError for an option of [targets.<name>] that is unknown or cannot be."""
 
-    def check(self, model: ir.Model) -> list[Finding]:
-        """Remarks on a float or QDQ model; severity `error` marks what `emit` will refuse."""
+    def check(
+        self, model: ir.Model, precision: str | None = None, *, options: EmitOptions | None = None
+    ) -> list[Finding]:
+        """Remarks on a float or QDQ model; severity `error` marks what `emit` will refuse.
+
+        With the precision and the options that `emit` is to have, what these ask of the model is
+        checked, too, as far as the target can: the model may be the float one that will be
+        quantized. Raises what `emit` would raise of them.
+        """
 
     def emit(
         self,

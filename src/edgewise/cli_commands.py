@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from edgewise import stages
 from edgewise.cli_run import Terminal
-from edgewise.config import Project
+from edgewise.config import OptionValue, Project
 from edgewise.config_file import from_flags, load_project
-from edgewise.data import input_specs
+from edgewise.data import input_specs, open_source
 from edgewise.errors import BudgetMissed, UsageError
 from edgewise.graph import is_quantized_model, load
+from edgewise.labels import labels_for
 from edgewise.pipeline import build_project, importable
 from edgewise.plan import about, check_paths, default_name, image_preprocessing
 from edgewise.refusals import raise_refusals
@@ -31,7 +34,6 @@ def build_command(
     source: str | None,
     values: Values,
     targets: Sequence[str] | None,
-    precisions: Values,
     *,
     json: bool,
 ) -> None:
@@ -39,7 +41,7 @@ def build_command(
     file = _project_file(source)
     if file is None:
         values = {("model", "source"): source, **values}
-    project = load_project(file, from_flags({**values, **precisions}), targets=targets)
+    project = load_project(file, from_flags(values), targets=targets)
     result = build_project(project, progress=terminal.progress)
     if json:
         terminal.result().write(to_json(result.report.as_dict()))
@@ -153,18 +155,29 @@ def emit_command(
     given = table.model_fields_set & {"precision"}
     precision = table.precision if given or is_quantized_model(model) else "fp32"
     backend = get(target)
-    raise_refusals({target: backend.check(model)}, {target: model})
+    with importable(project.folder):
+        options = _emit_options(project, model, table.options)
+    found = backend.check(model, precision, options=options)
+    raise_refusals({target: found}, {target: model})
     terminal.progress.step(f"emit {target}")
-    image, inputs = image_preprocessing(project.data.image), input_specs(model)
-    artifact = backend.emit(
-        model,
-        out or Path(target),
-        precision,
-        options=EmitOptions(
-            name=project.model.name or default_name(project.model.source),
-            preprocessing=image.for_input(inputs[0]).as_dict() if image and inputs else None,
-            options=table.options,
-            about=about(project.model),
-        ),
-    )
+    artifact = backend.emit(model, out or Path(target), precision, options=options)
     terminal.result().write(f"artifact: {artifact.path} ({artifact.size_bytes} bytes)\n")
+
+
+def _emit_options(project: Project, model: ir.Model, own: Mapping[str, OptionValue]) -> EmitOptions:
+    """What a build of the same project would tell the target."""
+    image, inputs = image_preprocessing(project.data.image), input_specs(model)
+    specs = (project.data.evaluation, project.data.calibration)
+    if project.data.labels is not None:
+        specs = (None, None)  # the file tells
+    sources = [
+        None if spec is None else open_source(spec, inputs=inputs, image=image) for spec in specs
+    ]
+    alone = image is not None and len(inputs) == 1
+    return EmitOptions(
+        name=project.model.name or default_name(project.model.source),
+        labels=labels_for(model, project.data.labels, sources),
+        preprocessing=image.for_input(inputs[0]).as_dict() if image and alone else None,
+        options=own,
+        about=about(project.model),
+    )

@@ -81,6 +81,8 @@ def _print_tensors(
 def _type(info: TensorInfo) -> str:
     color = getattr(info, "color_space", None)
     notes = [f"picture, {color}"] if color is not None else []
+    sizes = getattr(info, "sizes", None)
+    notes += [f"sizes {sizes}"] if sizes is not None else []
     notes += ["optional"] if getattr(info, "optional", False) else []
     return f"{info.dtype} ({', '.join(notes)})" if notes else str(info.dtype)
 

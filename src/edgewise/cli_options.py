@@ -15,6 +15,15 @@ Project = Annotated[
         "--project", "-p", metavar="FILE", help="Project file to take settings from; flags win."
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any key of the project file, as in targets.apple.deployment_target=iOS17; repeat "
+        "for several.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every step in detail.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="Where to write.")]
@@ -36,6 +45,13 @@ MetricName = Annotated[
 ]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="Use at most this many samples of each source.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the classes, one a line; without it, the class folders of the data.",
+    ),
 ]
 InputShapes = Annotated[
     list[str] | None,

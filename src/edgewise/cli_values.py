@@ -1,4 +1,4 @@
-"""Text of the command line to the values that a project file would hold."""
+"""Options of the command line to the values that a project file would hold."""
 
 from __future__ import annotations
 
@@ -38,6 +38,31 @@ def shapes(texts: Sequence[str] | None) -> Values:
     return values
 
 
+def settings(texts: Sequence[str] | None) -> Values:
+    """`targets.apple.deployment_target=iOS17` each: any key of the project file, and its value as
+    TOML, or as the text that it is. Raises UsageError for anything else."""
+    import tomllib
+
+    from edgewise.config_file import Setting
+
+    values: Values = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        key = tuple(part.strip() for part in name.split("."))
+        if not equals or len(key) < 2 or not all(key):
+            raise UsageError(
+                f"found '{text}'; allowed: table.key=value",
+                where="--set",
+                remedy="Write it as in --set targets.apple.deployment_target=iOS17.",
+            )
+        try:
+            read = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            read = value.strip()
+        values[key] = Setting(read)
+    return values
+
+
 def precisions(texts: Sequence[str] | None) -> Values:
     """`w8a8` for all targets, `apple=fp16` for one, which wins."""
     from edgewise.config_file import EVERY_TARGET
@@ -55,3 +80,53 @@ def precisions(texts: Sequence[str] | None) -> Values:
         if equals:
             chosen[target] = precision
     return {("targets", target, "precision"): value for target, value in chosen.items()}
+
+
+def data_values(
+    calibration: str | None = None,
+    evaluation: str | None = None,
+    metric: str | None = None,
+    limit: int | None = None,
+    labels: str | None = None,
+) -> Values:
+    return {
+        ("data", "labels"): labels,
+        ("data", "calibration"): calibration,
+        ("data", "evaluation"): evaluation,
+        ("data", "metric"): metric,
+        ("data", "limit"): limit,
+    }
+
+
+def image_values(
+    resize: str | None,
+    crop: str | None,
+    color: str | None,
+    mean: str | None,
+    std: str | None,
+    layout: str | None,
+) -> Values:
+    return {
+        ("data", "image", "resize"): numbers(resize, "--resize", int),
+        ("data", "image", "crop"): numbers(crop, "--crop", int),
+        ("data", "image", "color"): color,
+        ("data", "image", "mean"): numbers(mean, "--mean", float),
+        ("data", "image", "std"): numbers(std, "--std", float),
+        ("data", "image", "layout"): layout,
+    }
+
+
+def budget_values(
+    accuracy_drop: float | None,
+    min_accuracy: float | None,
+    max_latency_ms: float | None,
+    min_speedup: float | None,
+    max_size_mb: float | None,
+) -> Values:
+    return {
+        ("budget", "accuracy_drop"): accuracy_drop,
+        ("budget", "min_accuracy"): min_accuracy,
+        ("budget", "max_latency_ms"): max_latency_ms,
+        ("budget", "min_speedup"): min_speedup,
+        ("budget", "max_size_mb"): max_size_mb,
+    }

@@ -169,6 +169,15 @@ class DataTable(Table):
         Field(ge=1, description="Use at most this many samples of each source."),
         Allowed(_SIZE_TEXT),
     ] = None
+    labels: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Text file with the names of the classes, one a line; else the class "
+            "folders of the data.",
+        ),
+        Allowed("the path of a text file"),
+    ] = None
     image: Annotated[
         ImageTable | None,
         Field(description="How a picture becomes an input."),

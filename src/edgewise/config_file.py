@@ -21,6 +21,7 @@ _PATH_KEYS: tuple[Key, ...] = (
     ("model", "source"),
     ("data", "calibration"),
     ("data", "evaluation"),
+    ("data", "labels"),
     ("output", "dir"),
 )
 
@@ -40,13 +41,22 @@ class Override:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value of a key that the command line names in full, with `--set`."""
+
+    value: Any
+
+
 def from_flags(values: Mapping[Key, Any]) -> list[Override]:
     """Overrides of the command line's options, those not given (None) left out."""
-    return [
-        Override(key, f"--{_NAMES.get(key, key[-1]).replace('_', '-')}", value)
-        for key, value in values.items()
-        if value is not None
-    ]
+    return [_flag(key, value) for key, value in values.items() if value is not None]
+
+
+def _flag(key: Key, value: Any) -> Override:
+    if isinstance(value, Setting):
+        return Override(key, f"--set {'.'.join(key)}", value.value)
+    return Override(key, f"--{_NAMES.get(key, key[-1]).replace('_', '-')}", value)
 
 
 def from_arguments(values: Mapping[Key, Any]) -> list[Override]:
@@ -79,6 +89,7 @@ def load_project(
     content = {} if file is None else _rebased(_read(file), file.parent)
     if targets:
         _keep_targets(content, targets)
+        _refuse_other_targets(overrides, targets)
     overrides = list(_expanded(overrides, content.get("targets")))
     origins = {override.key: override.origin for override in overrides}
     for override in overrides:
@@ -141,6 +152,19 @@ def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
     tables = content.get("targets", {})
     if isinstance(tables, dict):  # anything else is the validation's to refuse
         content["targets"] = {name: tables.get(name, {}) for name in targets}
+
+
+def _refuse_other_targets(overrides: Sequence[Override], targets: Sequence[str]) -> None:
+    """An option for a target must not add it to those that are built."""
+    for override in overrides:
+        table, name = override.key[:2]
+        if table == "targets" and name in TARGETS and name not in targets:
+            raise UsageError(
+                f"'{name}' is not built",
+                where=override.origin,
+                why=f"the targets are {', '.join(targets)}",
+                remedy=f"Add --target {name}, or leave this out.",
+            )
 
 
 def _expanded(overrides: Sequence[Override], tables: object) -> Iterator[Override]:

@@ -33,7 +33,8 @@ class EdgewiseError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         text = f"{head}: {self.why}" if self.why else head
-        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+        end = "" if text.endswith("?") else "."
+        return f"{text.rstrip('.')}{end} {self.remedy}" if self.remedy else text
 
 
 class BudgetMissed(EdgewiseError):

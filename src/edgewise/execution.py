@@ -151,13 +151,14 @@ def _fit_one(array: Array, info: TensorInfo) -> Array:
         isinstance(size, str) or size == given
         for given, size in zip(array.shape, info.shape, strict=True)
     )
-    dtype = info.dtype
+    sizes, dtype = getattr(info, "sizes", None), info.dtype
+    shape_fits = shape_fits and (sizes is None or sizes.allows(array.shape))
     whole = array.dtype.kind in _NUMBERS and dtype.kind in _NUMBERS
     if not shape_fits or not (whole or array.dtype.kind == dtype.kind):
         raise DataError(
             f"{array.dtype} {list(array.shape)} does not fit",
             where=f"input '{info.name}'",
-            why=f"it takes {dtype} {_shape(info)}",
+            why=f"it takes {dtype} {_shape(info) if sizes is None else sizes}",
         )
     if whole and array.size:
         bounds = np.iinfo(dtype)

@@ -28,6 +28,7 @@ from edgewise.exporters import ExportResult
 from edgewise.exporters import export as export_model
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, save
+from edgewise.labels import labels_for
 from edgewise.output import OutputFolder
 from edgewise.plan import Plan, TargetPlan, make_plan
 from edgewise.progress import SILENT, Progress
@@ -171,13 +172,15 @@ def build_project(
 def _run(run: _Build, model: ir.Model | Module | None) -> Report:
     exported = _export(run, model)
     data = _open_data(run, exported.model)
-    _check(run, "check operators", {plan.name: exported.model for plan in run.plan.targets})
+    options = _emit_options(run, exported.model, data)
+    hubs = {plan.name: exported.model for plan in run.plan.targets}
+    _check(run, "check operators", hubs, options)
     statistics = _calibrate(run, exported.model, data)
     models = {
         plan.name: _quantize(run, plan, exported.model, statistics) for plan in run.plan.targets
     }
-    _check(run, "check quantized operators", models)
-    artifacts = _emit(run, models, exported.model, data)
+    _check(run, "check quantized operators", models, options)
+    artifacts = _emit(run, models, options)
     results = _validate(run, models, artifacts, exported.model, data)
     return _write_report(run, exported, statistics, data, results)
 
@@ -223,10 +226,31 @@ def _open_data(run: _Build, hub: ir.Model) -> _Data:
         )
 
 
-def _check(run: _Build, stage: str, models: Mapping[str, ir.Model]) -> None:
+def _emit_options(run: _Build, hub: ir.Model, data: _Data) -> dict[str, EmitOptions]:
+    """What each target is told beyond the graph."""
+    file = run.plan.project.data.labels
+    labels = labels_for(hub, file, (data.evaluation, data.calibration))
+    preprocessing = _preprocessing(run.plan, hub)
+    return {
+        plan.name: EmitOptions(run.plan.name, labels, preprocessing, plan.options, run.plan.about)
+        for plan in run.plan.targets
+    }
+
+
+def _check(
+    run: _Build,
+    stage: str,
+    models: Mapping[str, ir.Model],
+    options: Mapping[str, EmitOptions],
+) -> None:
     """All problems of all targets in one error."""
     with run.stage(stage):
-        findings = {plan.name: plan.target.check(models[plan.name]) for plan in run.plan.targets}
+        findings = {
+            plan.name: plan.target.check(
+                models[plan.name], plan.precision, options=options[plan.name]
+            )
+            for plan in run.plan.targets
+        }
         raise_refusals(findings, models)
 
 
@@ -258,33 +282,18 @@ def _quantize(
 
 
 def _emit(
-    run: _Build, models: Mapping[str, ir.Model], hub: ir.Model, data: _Data
+    run: _Build, models: Mapping[str, ir.Model], options: Mapping[str, EmitOptions]
 ) -> dict[str, Artifact]:
     artifacts = {}
-    labels = _labels(hub, data)
-    preprocessing = _preprocessing(run.plan, hub)
     for plan in run.plan.targets:
         with run.stage(f"emit {plan.name}"):
-            options = EmitOptions(
-                run.plan.name, labels, preprocessing, plan.options, run.plan.about
-            )
             artifacts[plan.name] = plan.target.emit(
                 models[plan.name],
                 run.folder.staging / plan.name,
                 plan.precision,
-                options=options,
+                options=options[plan.name],
             )
     return artifacts
-
-
-def _labels(hub: ir.Model, data: _Data) -> tuple[str, ...]:
-    """Class names of the data, where the first output has one value for each."""
-    shape = hub.graph.outputs[0].shape if hub.graph.outputs else None
-    classes = shape[-1] if shape is not None and len(shape) else None
-    for source in (data.evaluation, data.calibration):
-        if source is not None and source.class_names and len(source.class_names) == classes:
-            return source.class_names
-    return ()
 
 
 def _preprocessing(plan: Plan, hub: ir.Model) -> dict[str, Any] | None:
@@ -318,8 +327,7 @@ def _validate(
                 )
         for plan in run.plan.targets:
             with run.stage(f"emit {plan.name} fp32"):
-                scratch = run.folder.scratch
-                fp32 = stages.emit_fp32(plan.name, hub, scratch, plan.precision)
+                fp32 = stages.emit_fp32(artifacts[plan.name], hub, run.folder.scratch)
             with run.stage(f"validation {plan.name}"):
                 result = validate_artifact(
                     artifacts[plan.name],

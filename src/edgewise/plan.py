@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edgewise.config import (
 )
 from edgewise.data import ImagePreprocessing
 from edgewise.errors import UsageError
+from edgewise.labels import read_labels
 from edgewise.references import is_reference
 from edgewise.targets import About, Target
 from edgewise.targets.validation import Budget, Metric, get_metric
@@ -89,10 +91,25 @@ def make_plan(project: Project, *, has_model: bool = False) -> Plan:
         raise UsageError(
             "calibration data is missing",
             why="precisions with integer activations choose their scales from it",
-            remedy="Give --calibration or [data] calibration, or choose precision fp32.",
+            remedy="Give --calibration or [data] calibration, or choose a precision that needs "
+            f"none: {_without_data(targets)}.",
         )
     _check_budget_data(plan)
     return plan
+
+
+def _without_data(targets: Sequence[TargetPlan]) -> str:
+    """The precisions that all of the targets which quantize activations offer without data."""
+    asking = [plan.target for plan in targets if plan.scheme.needs_statistics]
+    first = asking[0].precisions
+    return ", ".join(
+        name
+        for name in first
+        if all(
+            name in target.precisions and not target.scheme(name).needs_statistics
+            for target in asking
+        )
+    )
 
 
 def _check_source(source: str) -> None:
@@ -110,6 +127,8 @@ def check_paths(data: DataTable) -> None:
             raise UsageError(
                 "no such file or folder", where=spec, remedy=f"Check the path of the {name} data."
             )
+    if data.labels is not None:
+        read_labels(data.labels)
 
 
 def metric_of(data: DataTable) -> Metric | None:

@@ -35,8 +35,9 @@ def raise_refusals(
         return
     first, rest = refusals[0], refusals[1:]
     targets = ", ".join(first.targets)
-    # a target's own words may begin with what the error's say already
-    why = first.finding.message.removeprefix(f"{first.targets[0]} cannot take this operator: ")
+    # a target's own words may begin with what the error's say already, whatever it calls itself
+    _, said, rest_of_it = first.finding.message.partition(" cannot take this operator: ")
+    why = rest_of_it if said else first.finding.message
     remedy = " ".join(part for part in (first.finding.remedy, _rest(rest)) if part)
     op_type = _op_type(first.finding.node, models[first.targets[0]])
     why = why.removeprefix(f"{op_type}: ")

@@ -186,9 +186,7 @@ def validate(
             known,
             reference=_reference(known, hub_model, reference, stages),
             hub=hub_model,
-            fp32_artifact=emit_fp32(
-                known.target, hub_model, Path(scratch), known.manifest.precision
-            ),
+            fp32_artifact=emit_fp32(known, hub_model, Path(scratch)),
             source=source,
             metric=metric,
             budget=budget,
@@ -201,12 +199,15 @@ def validate(
         )
 
 
-def emit_fp32(target: str, hub: ir.Model, folder: Path, precision: str) -> Artifact | None:
-    """The same target's fp32 artifact, or None where `precision` is that one already."""
-    if precision == "fp32":
+def emit_fp32(artifact: Artifact, hub: ir.Model, folder: Path) -> Artifact | None:
+    """The same target's fp32 artifact for the same sizes, or None where it is that one already."""
+    manifest = artifact.manifest
+    if manifest.precision == "fp32":
         return None
-    options = EmitOptions(name="fp32")
-    return edgewise.targets.get(target).emit(hub, folder / target, "fp32", options=options)
+    target = edgewise.targets.get(manifest.target)
+    sizes = {key: value for key, value in manifest.options.items() if key == "shapes"}
+    options = EmitOptions(name="fp32", options=sizes if "shapes" in target.options else {})
+    return target.emit(hub, folder / manifest.target, "fp32", options=options)
 
 
 def _reference(

@@ -57,7 +57,9 @@ class AndroidTarget:
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
         AndroidOptions.of(options, self.scheme(precision))
 
-    def check(self, model: ir.Model) -> list[Finding]:
+    def check(
+        self, model: ir.Model, precision: str | None = None, *, options: EmitOptions | None = None
+    ) -> list[Finding]:
         """Remarks on a float or QDQ model; every node that `emit` will refuse is an `error`.
 
         Raises ModelError when the model cannot be prepared (a shape that is not static).

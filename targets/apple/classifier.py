@@ -61,9 +61,9 @@ def classifier_of(lowered: LoweredProgram, labels: Sequence[str], wanted: str | 
     """
     if not labels:
         raise UsageError(
-            "classifier needs labels",
+            "there are no labels",
             where=_WHERE,
-            remedy="Use data with a folder per class, or give EmitOptions(labels=...).",
+            remedy="Give --labels FILE or [data] labels, or data with a folder per class.",
         )
     twice = sorted({label for label in labels if list(labels).count(label) > 1})
     if twice:

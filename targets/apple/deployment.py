@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from edgewise.errors import UsageError
+from edgewise.errors import ModelError, UsageError
 
 System = Literal["iOS15", "iOS16", "iOS17", "iOS18", "iOS26"]
 #: from old to new
@@ -44,6 +44,16 @@ def system(name: str) -> System:
 
 def is_older(one: System, other: System) -> bool:
     return SYSTEMS.index(one) < SYSTEMS.index(other)
+
+
+def too_old(need: Need, demanded: System) -> ModelError:
+    """The error for a `deployment_target` that lacks what the package needs."""
+    return ModelError(
+        f"{need.what} needs {need.system}",
+        where="[targets.apple]",
+        why=f"deployment_target is {demanded}",
+        remedy=f"Set it to {need.system} or newer, or leave it out.",
+    )
 
 
 def newest(*systems: System) -> System:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
-from edgewise.targets.apple.deployment import SYSTEMS, Need, System, is_older
+from edgewise.errors import EdgewiseError, UnsupportedOperator
+from edgewise.targets.apple.deployment import SYSTEMS, Need, System, is_older, too_old
 from edgewise.targets.apple.legalize import LegalModel
 from edgewise.targets.apple.lower import LoweredProgram, try_lower
 
@@ -50,13 +50,13 @@ def lower_for_oldest(legal: LegalModel, known: Sequence[Need], demanded: System 
     """
     needs = sorted(known, key=lambda need: SYSTEMS.index(need.system))
     if demanded is not None and needs and is_older(demanded, needs[-1].system):
-        raise _too_old(needs[-1], demanded)
+        raise too_old(needs[-1], demanded)
     start = demanded or (needs[-1].system if needs else SYSTEMS[0])
     program, refused = try_lower(legal, start)
     if refused:
         needs += _needs(legal, start, refused)
         if demanded is not None:
-            raise _too_old(needs[-1], demanded)
+            raise too_old(needs[-1], demanded)
         program, refused = try_lower(legal, needs[-1].system)
     if program is None:
         raise refused[0]
@@ -88,12 +88,3 @@ def _subject(error: EdgewiseError) -> str:
     if isinstance(error, UnsupportedOperator):
         return f"operator {error.op_type} of node '{error.node}'"
     return error.where
-
-
-def _too_old(need: Need, demanded: System) -> ModelError:
-    return ModelError(
-        f"{need.what} needs {need.system}",
-        where="[targets.apple]",
-        why=f"deployment_target is {demanded}",
-        remedy=f"Set it to {need.system} or newer, or leave it out.",
-    )

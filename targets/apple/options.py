@@ -25,9 +25,10 @@ from typing import Any, Literal, cast
 
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import UsageError
-from edgewise.targets.apple.deployment import System, system
+from edgewise.targets.apple.deployment import System, is_older, system, too_old
 from edgewise.targets.apple.flexible.sizes import FlexibleShape, read_shapes
-from edgewise.targets.apple.scheme import palette, w4
+from edgewise.targets.apple.scheme import format_needs, palette, w4
+from edgewise.targets.apple.states import NEED as STATE_NEED
 from edgewise.targets.preconditions import check_options
 
 KNOWN_OPTIONS = (
@@ -52,10 +53,11 @@ class AppleOptions:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], scheme: Scheme) -> AppleOptions:
-        """Raises UsageError for an unknown key, or for a value that a key does not allow."""
+        """Raises UsageError for an unknown key, or for a value that a key does not allow, and
+        ModelError for a `deployment_target` that is too old for what else is asked."""
         check_options("apple", given, KNOWN_OPTIONS)
         wanted = given.get("deployment_target")
-        return cls(
+        chosen = cls(
             compute=_compute(given, scheme),
             deployment_target=None if wanted is None else system(str(wanted)),
             fold_preprocessing=_flag(given, "fold_preprocessing"),
@@ -63,6 +65,11 @@ class AppleOptions:
             states=_states(given.get("states", {})),
             shapes=_shapes(given),
         )
+        demanded = chosen.deployment_target
+        for need in [*format_needs(scheme), *([STATE_NEED] if chosen.states else [])]:
+            if demanded is not None and is_older(demanded, need.system):
+                raise too_old(need, demanded)
+        return chosen
 
 
 def scheme_with(scheme: Scheme, given: Mapping[str, Any]) -> Scheme:

@@ -11,18 +11,18 @@ import onnx_ir as ir
 from edgewise.calibration.scheme import Scheme
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedOperator
 from edgewise.findings import Finding
-from edgewise.graph import activation_dtypes, load, prepare
-from edgewise.targets.apple.classifier import classifier_of, score_remarks
+from edgewise.graph import activation_dtypes, load
+from edgewise.targets.apple.asked import Asked, check_asked, legal_for_check, lower_as_asked
+from edgewise.targets.apple.classifier import score_remarks
 from edgewise.targets.apple.deployment import SYSTEMS
 from edgewise.targets.apple.fp16_scales import lossy_scales
 from edgewise.targets.apple.functions import function_manifest
-from edgewise.targets.apple.images import Picture, take_picture
-from edgewise.targets.apple.interface import Interface, interface_needs
-from edgewise.targets.apple.legalize import LegalModel, legalize
+from edgewise.targets.apple.images import Picture
+from edgewise.targets.apple.interface import Interface
 from edgewise.targets.apple.metadata import facts_of, source_hash
 from edgewise.targets.apple.options import KNOWN_OPTIONS, AppleOptions, scheme_with
 from edgewise.targets.apple.promises import Promises, promises_of
-from edgewise.targets.apple.scheme import SCHEMES, format_needs
+from edgewise.targets.apple.scheme import SCHEMES
 from edgewise.targets.apple.session import AppleSession, open_session
 from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest
 from edgewise.targets.layerwise import LayerReport
@@ -36,8 +36,6 @@ from edgewise.targets.preconditions import (
 )
 
 if TYPE_CHECKING:
-    from edgewise.targets.apple.flexible.sizes import Shape
-    from edgewise.targets.apple.oldest_system import Fitted
     from edgewise.targets.apple.package import Conversion
     from edgewise.targets.apple.quantized_form import QuantizedForm
 
@@ -57,14 +55,20 @@ class AppleTarget:
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
         AppleOptions.of(options, self.scheme(precision, options))
 
-    def check(self, model: ir.Model) -> list[Finding]:
+    def check(
+        self, model: ir.Model, precision: str | None = None, *, options: EmitOptions | None = None
+    ) -> list[Finding]:
         """Every node that `emit` would refuse, the layers outside Core ML's quantized form, and
         what may keep the model off the Neural Engine."""
         from edgewise.targets.apple.lower import lower, refusals
         from edgewise.targets.apple.neural_engine import lint
 
+        asked = None
+        if precision is not None and options is not None:
+            wanted = self.scheme(precision, options.options)
+            asked = Asked(wanted, AppleOptions.of(options.options, wanted), options)
         try:
-            ready = _legalized(model)
+            ready = legal_for_check(model, asked)
         except ModelError as error:
             return [refusal("apple/refused", error)]
         refused = [_refusal(error) for error in refusals(ready, SYSTEMS[-1])]
@@ -74,6 +78,8 @@ class AppleTarget:
             return refused
         if refused:
             return refused + advice
+        if asked is not None:
+            check_asked(model, asked)
         main = lower(ready, SYSTEMS[-1]).program.functions["main"]
         if activation_dtypes(ready.model):
             from edgewise.targets.apple.program_view import view_of
@@ -100,34 +106,26 @@ class AppleTarget:
                 or has inputs that Core ML has not.
         """
         from edgewise.targets.apple.neural_engine import lint
-        from edgewise.targets.apple.oldest_system import lower_for_oldest
         from edgewise.targets.apple.package import Conversion
         from edgewise.targets.apple.tables import check_values, store_as_tables
 
         options = options or EmitOptions()
         wanted = self.scheme(precision, options.options)
-        chosen = AppleOptions.of(options.options, wanted)
+        asked = Asked(wanted, AppleOptions.of(options.options, wanted), options)
         source = load(model)
         if wanted.palette is not None:
             check_values(source, wanted)
         digest = source_hash(source)
-        picture = None
-        if chosen.shapes:
-            ready, fitted = _for_sizes(source, chosen, wanted)
-            check_precision(ready.model, wanted, self.precisions)
-        else:
-            ready, picture = _ready(source, source is not model, chosen, options.preprocessing)
-            check_precision(ready.model, wanted, self.precisions)
-            needs = [*format_needs(wanted), *interface_needs(ready)]
-            fitted = lower_for_oldest(ready, needs, chosen.deployment_target)
-        lowered = fitted.program
+        made = lower_as_asked(
+            source,
+            asked,
+            owned=source is not model,
+            admit=lambda legal: check_precision(legal, wanted, self.precisions),
+        )
+        ready, lowered, classifier = made.legal, made.fitted.program, made.classifier
         store_as_tables(lowered, wanted)
-        classifier = None
-        if chosen.classifier:
-            wanted_output = None if chosen.classifier is True else chosen.classifier
-            classifier = classifier_of(lowered, options.labels, wanted_output)
-        ends = Interface(lowered, ready.model.graph, picture, classifier)
-        with Conversion(lowered, chosen.compute, ends) as conversion:
+        ends = Interface(lowered, ready.model.graph, made.picture, classifier)
+        with Conversion(lowered, asked.chosen.compute, ends) as conversion:
             form = _verified(conversion, promises_of(ready.model))
             activations = activation_dtypes(ready.model)
             facts = facts_of(options.name, wanted.precision, digest, ends)
@@ -141,11 +139,11 @@ class AppleTarget:
                 files={},
                 versions=tool_versions("coremltools", "onnx", "onnx-ir"),
                 labels=options.labels,
-                preprocessing=_left_over(options.preprocessing, picture),
+                preprocessing=_left_over(options.preprocessing, made.picture),
                 options={
                     **conversion.describe(),
                     **ends.describe(),
-                    "needs": fitted.describe(),
+                    "needs": made.fitted.describe(),
                     **({"quantized_form": form.describe()} if activations else {}),
                 },
             )
@@ -190,41 +188,6 @@ class AppleTarget:
         from edgewise.targets.apple.compare import compare_layers
 
         return compare_layers(model, artifact, feeds, threads=threads)
-
-
-def _legalized(model: str | Path | ir.Model) -> LegalModel:
-    """The model as it will be lowered. Never changes `model`."""
-    # coremltools takes seconds to import: only what writes a package pays for it
-    from edgewise.targets.apple.table import is_known
-
-    return legalize(model, is_known)
-
-
-def _ready(
-    model: ir.Model, owned: bool, chosen: AppleOptions, preprocessing: Mapping[str, Any] | None
-) -> tuple[LegalModel, Picture | None]:
-    """The model as it will be lowered, and the picture that it takes where that is wanted. Only an
-    `owned` model is changed."""
-    from edgewise.targets.apple.table import is_known
-
-    picture = None
-    if chosen.fold_preprocessing:
-        model, owned = prepare(model, batch=1, owned=owned), True
-        picture = take_picture(model, preprocessing)
-    return legalize(model, is_known, owned=owned, states=chosen.states), picture
-
-
-def _for_sizes(source: ir.Model, chosen: AppleOptions, wanted: Scheme) -> tuple[LegalModel, Fitted]:
-    """The model as it will be lowered at its default sizes, and one program for all."""
-    from edgewise.targets.apple.flexible.lowering import lower_for_sizes, named_dimensions
-    from edgewise.targets.apple.table import is_known
-
-    def legal_at(shapes: Mapping[str, Shape]) -> LegalModel:
-        return legalize(source, is_known, input_shapes=shapes)
-
-    dimensions = named_dimensions(source, chosen.shapes)
-    needs = format_needs(wanted)
-    return lower_for_sizes(legal_at, chosen.shapes, needs, chosen.deployment_target, dimensions)
 
 
 def _left_over(

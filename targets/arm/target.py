@@ -44,7 +44,9 @@ class ArmTarget:
         self.scheme(precision)
         _batch(options)
 
-    def check(self, model: ir.Model) -> list[Finding]:
+    def check(
+        self, model: ir.Model, precision: str | None = None, *, options: EmitOptions | None = None
+    ) -> list[Finding]:
         try:
             return _findings(_tuned(model, batch=None))
         except ModelError as error:

@@ -96,7 +96,7 @@ def test_the_output_can_be_named(make, tmp_path):
 
 
 REFUSED = {
-    "no labels": (True, (), UsageError, "classifier needs labels"),
+    "no labels": (True, (), UsageError, "there are no labels"),
     "too few": (True, LABELS[:4], ModelError, "no output has a value for each of 4 labels"),
     "twice": (True, (*LABELS[:4], "ant"), UsageError, "label 'ant' occurs twice"),
     "unknown output": ("q", LABELS, UsageError, "no output 'q'"),

@@ -133,7 +133,7 @@ def test_what_is_missing_or_wrong_is_told_before_any_work(
     model = project / "model.onnx"
     outcome = run("quantize", model, "--target", "android", "--precision", "w8a16")
     assert outcome.code == 2
-    assert "statistics are missing" in outcome.line and "choose w8 or w4" in outcome.line
+    assert "statistics are missing" in outcome.line and "weights alone (w8, w4" in outcome.line
     outcome = run("build", _write(project, "nodata", "precision = 'w8a16'"))
     assert outcome.code == 2 and "calibration data is missing" in outcome.line
     outcome = run("build", _write(project, "odd", "precision = 'w4'\nblock_size = 33"))

@@ -49,14 +49,22 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
     """
     shape = value.shape
     if shape is None or not all(isinstance(dim, int) for dim in shape):
-        found = "unknown" if shape is None else str(tuple(str(dim) for dim in shape))
+        found = "unknown" if shape is None else f"[{', '.join(map(_dim, shape))}]"
         raise ModelError(
             "the shape must be static",
             where=f"tensor '{value.name}'",
             why=f"its shape is {found}",
-            remedy="Give fixed input shapes ([model] input_shapes, or --input-shape).",
+            remedy="Give fixed input shapes: [model] input_shapes, or --input-shape of `edgewise "
+            "build` and `edgewise export`.",
         )
     return tuple(int(dim) for dim in shape)  # type: ignore[arg-type]  # all ints, checked above
+
+
+def _dim(size: int | ir.SymbolicDim) -> str:
+    """A size as a user knows it: a number, a name, or a question mark."""
+    if isinstance(size, int):
+        return str(size)
+    return "?" if size.value is None else str(size.value)
 
 
 def resolve_pads(

@@ -20,6 +20,9 @@ MAX_ENUMERATED = 128
 #: sizes within a range at which the program is proved to be the same, beside the ends
 _SAMPLES = 6
 
+#: greatest size of a range without an upper end, which packages of other tools may have
+UNLIMITED = 2**63 - 1
+
 Shape = tuple[int, ...]
 
 
@@ -52,8 +55,10 @@ class FlexibleShape:
     def __str__(self) -> str:
         if self.enumerated:
             return "; ".join(",".join(map(str, shape)) for shape in self.enumerated)
-        ends = (f"{low}..{high}" if low != high else str(low) for low, high in self.ranges)
-        return ",".join(ends)
+        return ",".join(
+            str(low) if low == high else f"{low}..{'' if high == UNLIMITED else high}"
+            for low, high in self.ranges
+        )
 
 
 def read_shapes(value: Any) -> dict[str, FlexibleShape]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgewise.errors import ModelError
+from edgewise.targets.apple.flexible.sizes import FlexibleShape
 from edgewise.targets.apple.interpreter.fused import Segment, fuse
 from edgewise.targets.apple.interpreter.images import ImageInput, fits
 from edgewise.targets.apple.interpreter.kernels import KERNELS
@@ -41,6 +42,7 @@ class TensorSpec:
     dtype: np.dtype[Any]
     color_space: str | None = None  # of an image input
     optional: bool = False  # an input that may be left out
+    sizes: FlexibleShape | None = None  # of an input that has several
 
 
 class Interpreter:
@@ -75,8 +77,12 @@ class Interpreter:
         loaded = load_program(path, KERNELS, function)
         self._images: Mapping[str, ImageInput] = loaded.images
         self._defaults: Mapping[str, float] = loaded.defaults
+        self._sizes: Mapping[str, FlexibleShape] = loaded.sizes
         self._plan: Plan = build_plan(loaded.function, threads=threads, rounding=self._rounds)
-        self.inputs = tuple(self._spec(tensor) for tensor in self._plan.inputs)
+        self.inputs = tuple(
+            replace(self._spec(tensor), sizes=self._sizes.get(tensor.name))
+            for tensor in self._plan.inputs
+        )
         self.outputs = tuple(self._spec(tensor) for tensor in self._plan.outputs)
         self.states = tuple(self._spec(tensor) for tensor in self._plan.states)
         self.input_names = [spec.name for spec in self.inputs]
@@ -165,6 +171,12 @@ class Interpreter:
             raise ModelError(
                 f"input '{tensor.name}' got {array.dtype} {list(array.shape)}",
                 why=f"the program takes {tensor.dtype} {list(tensor.shape)}",
+            )
+        sizes = self._sizes.get(tensor.name)
+        if sizes is not None and not sizes.allows(array.shape):
+            raise ModelError(
+                f"input '{tensor.name}' got {array.dtype} {list(array.shape)}",
+                why=f"the package takes the sizes {sizes}",
             )
         taken = np.asarray(array, held_as, order="C")
         rounds = self._rounds and tensor.dtype == "fp16"

@@ -13,11 +13,13 @@ import google.protobuf.message
 
 from edgewise.errors import ModelError, UnsupportedOperator, UsageError
 from edgewise.targets.apple._coremltools import ct, quiet
+from edgewise.targets.apple.flexible.sizes import FlexibleShape
 from edgewise.targets.apple.interpreter.compressed import EXPAND
 from edgewise.targets.apple.interpreter.images import ImageInput, image_inputs
 from edgewise.targets.apple.interpreter.nested import BLOCK_OPERATIONS
 from edgewise.targets.apple.interpreter.optional import default_values
 from edgewise.targets.apple.interpreter.refused import REFUSED
+from edgewise.targets.apple.interpreter.sizes import input_sizes
 from edgewise.targets.apple.interpreter.weight_file import fault
 
 #: what this interpreter is called in errors
@@ -28,12 +30,13 @@ _IN_MEMORY = {"write_state": "coreml_update_state"}
 
 @dataclass(frozen=True, slots=True)
 class LoadedFunction:
-    """One function of a package: as MIL, with its weights read in, which inputs are images, and
-    what fills those that may be left out."""
+    """One function of a package: as MIL, with its weights read in, which inputs are images, what
+    fills those that may be left out, and which have several sizes."""
 
     function: Any
     images: Mapping[str, ImageInput]
     defaults: Mapping[str, float]
+    sizes: Mapping[str, FlexibleShape]
 
 
 def load_program(
@@ -79,7 +82,9 @@ def load_program(
     described = {function.name: function for function in spec.description.functions}
     description = described.get(name, spec.description)
     function = program.functions[name]
-    return LoadedFunction(function, image_inputs(description), default_values(description))
+    return LoadedFunction(
+        function, image_inputs(description), default_values(description), input_sizes(description)
+    )
 
 
 def _check_kind(package: Path) -> None:

@@ -1,0 +1,76 @@
+"""The commands on finished files: merge packages, run one.
+
+Only typer is imported here: see `edgewise.cli`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewise import cli_options as options
+from edgewise.cli_run import run_command
+
+
+def merge(
+    packages: Annotated[
+        list[str],
+        typer.Argument(metavar="FUNCTION=PATH...", help="Core ML packages, by function name."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="Folder of the new package.")
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the artifact.")] = "model",
+    default: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Function opened without a name; the first.")
+    ] = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Merge Core ML packages into one with several functions."""
+
+    def action(terminal: Any) -> None:
+        from edgewise.cli_merge import merge_command
+
+        merge_command(terminal, packages, name, default, out)
+
+    run_command(action, verbose=verbose)
+
+
+def execute(
+    path: Annotated[
+        Path, typer.Argument(help="Model file: .mlpackage, .tflite, .onnx; or its folder.")
+    ],
+    arrays: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NPZ",
+            help="One array per input, by name. Without it, inputs and outputs are listed.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="NPZ", help="Where outputs go.")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Function of a package with several.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of the runtime.")] = 1,
+    rounding: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Of a package: declared (default), or none: fp16 as float32."
+        ),
+    ] = "declared",
+    verbose: options.Verbose = False,
+) -> None:
+    """Run a model file on arrays; packages without a Mac."""
+
+    def action(terminal: Any) -> None:
+        from edgewise.cli_execute import execute_command
+
+        execute_command(terminal, path, arrays, output, function, threads, rounding)
+
+    run_command(action, verbose=verbose)
