@@ -20,6 +20,7 @@ from edgewise.graph import OrtSession, load, node_label
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.targets.apple.deployment import system
 from edgewise.targets.apple.flat_layers import ELEMENTS_OF
+from edgewise.targets.apple.flexible.sizes import read_shapes
 from edgewise.targets.apple.interpreter import Interpreter
 from edgewise.targets.apple.legalize import LegalModel, legalize
 from edgewise.targets.apple.lower import lower
@@ -63,9 +64,12 @@ def compare_layers(
             "layers are compared without preprocessing in the graph",
             remedy="Emit once more without it to compare.",
         )
-    legal = legalize(source, is_known, states=options.get("states", {}))
+    sizes = {n: shape.default for n, shape in read_shapes(options.get("shapes", {})).items()}
+    legal = legalize(source, is_known, states=options.get("states", {}), input_shapes=sizes)
     program = read_package(artifact.path)
     cuts = _cuts(source, legal, program, str(options["minimum_deployment_target"]))
+    if not cuts:
+        raise UsageError("no activation is quantized, and differences are counted in its steps")
     ends = _float_outputs(legal.model)
     reference = _reference(source, {cut.tensor for cut in cuts.values()}, threads)
     meters = {name: Steps() for name in (*cuts, *ends)}

@@ -59,14 +59,17 @@ class _Tables:
 
 
 def check_values(model: ir.Model, scheme: Scheme) -> None:
-    """Raises ModelError for a weight with more values than the scheme's tables hold."""
+    """Raises ModelError for a weight with more values than the scheme's tables hold, and where no
+    weight is large enough for a table."""
     if scheme.palette is None:
         return
+    found = False
     for node in model.graph:
         weight = weight_of(node) if node.op_type in scheme.quantized_ops else None
         array = None if weight is None else constant(weight.value)
         if weight is None or array is None or array.size < scheme.smallest_weight:
             continue
+        found = True
         if not is_excluded(node) and _tables(array, weight.output, scheme.palette) is None:
             raise ModelError(
                 f"precision {scheme.precision} needs weights of few different values",
@@ -74,6 +77,12 @@ def check_values(model: ir.Model, scheme: Scheme) -> None:
                 why=f"its weight has more than {1 << scheme.palette.bits}",
                 remedy=f"Quantize the float model for {scheme.precision} first, or ask for fp16.",
             )
+    if not found:
+        raise ModelError(
+            f"precision {scheme.precision} has nothing to store",
+            why=f"no weight has {scheme.smallest_weight} values or more",
+            remedy="Ask for fp16.",
+        )
 
 
 def store_as_tables(lowered: LoweredProgram, scheme: Scheme) -> int:

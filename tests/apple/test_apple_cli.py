@@ -259,3 +259,33 @@ def test_missing_data_names_every_precision_that_needs_none(
     assert "needs none: fp16, w8, w4, palette8, palette6, palette4, fp32" in outcome.err
     both = run("build", scores, "--out", tmp_path / "out")
     assert "needs none: fp32." in both.err  # arm has no other
+
+
+def test_a_palette_of_nothing_is_refused(
+    run: Callable[..., Outcome], scores: Path, tmp_path: Path
+) -> None:
+    emit = ("emit", scores, "--target", "apple", "--precision", "palette4")
+    outcome = run(*emit, "--out", tmp_path / "out")
+    assert outcome.code == 3 and "no weight has 2048 values or more" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_of_several_sizes_are_compared(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    weight = np.random.default_rng(1).normal(size=(8, 4, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"], "pool"),
+    ]
+    inputs: dict[str, Shape] = {"x": ["n", 4, "h", "w"]}
+    model = save(tmp_path / "m.onnx", nodes, inputs, {"y": ["n", 8, 1, 1]}, {"w": weight})
+    data = tmp_path / "data.npz"
+    values = np.random.default_rng(2).normal(size=(6, 4, 16, 16)).astype(np.float32)
+    np.savez(data, x=values)
+    outcome = run(
+        "build", model, "--target", "apple", "--calibration", data, "--evaluation", data,
+        "--metric", "none", "--set", 'targets.apple.shapes={x = "1,4,8,8; 1,4,16,16"}',
+        "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    layers = json.loads(outcome.out)["targets"]["apple"]["equivalence"]["layers"]
+    assert layers["reason"] is None and layers["layers"] == 3 and layers["beyond"] == 0

@@ -103,7 +103,8 @@ def how_faithful(targets: Mapping[str, TargetResult]) -> list[str]:
 def _layers(layers: Layers | None) -> str:
     if layers is None or layers.max_lsb is None:
         return "" if layers is None else f"layers not compared: {layers.reason}"
-    whole = f"{layers.layers} layers within {layers.max_lsb:.3g} LSB of the QDQ model"
+    count = "1 layer" if layers.layers == 1 else f"{layers.layers} layers"
+    whole = f"{count} within {layers.max_lsb:.3g} LSB of the QDQ model"
     return f"{whole}, {layers.beyond} above their limit" if layers.beyond else whole
 
 

@@ -238,7 +238,7 @@ PROGRAM_RULES = (
         "apple/ane-fp32-package",
         "warning",
         "the package computes in fp32 throughout: the CPU or the GPU will run it",
-        "Emit it with fp16, or with compute = \"fp16\".",
+        "Choose another precision than fp32, and leave compute = \"fp32\" out.",
         "A",
         "is_fp32",
     ),
@@ -271,7 +271,8 @@ PROGRAM_RULES = (
     ProgramRule(
         "apple/ane-padding",
         "info",
-        "activations take {:.1f} times their size there: the last axis is padded to 64 bytes",
+        "on the Neural Engine activations take {:.1f} times their size: their last axis is padded"
+        " to 64 bytes",
         "Give the last axis a multiple of 32 elements (fp16).",
         "T",
         "padding_waste",
