@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,21 +41,28 @@ def node_tests() -> Iterator[Task]:
         yield Task(case.name, model, case.feeds, case.expected, case.rtol, case.atol, False)
 
 
+def hub(name: str) -> Any:
+    """A network of tests/networks as a hub model; what its package prints goes to stderr."""
+    from zoo.hub import hub_model
+
+    with redirect_stdout(sys.stderr):
+        return hub_model(name)
+
+
 def networks() -> Iterator[Task]:
     """Mainstream networks as hub models (tests/networks), against ONNX Runtime."""
     import onnx_ir as ir
-    from zoo.hub import hub_model
     from zoo.source import Samples
     from zoo.table import NETWORKS
 
     from edgewise.graph import OrtSession
 
     for name, network in NETWORKS.items():
-        hub = hub_model(name)
+        model = hub(name)
         (sample,) = Samples(network, 1, seed=2)
-        expected = OrtSession(hub, optimize="none").run(sample.feeds)
-        model = ir.to_proto(hub).SerializeToString()
-        yield Task(name, model, dict(sample.feeds), expected, 1e-4, 0.0, True)
+        expected = OrtSession(model, optimize="none").run(sample.feeds)
+        serialized = ir.to_proto(model).SerializeToString()
+        yield Task(name, serialized, dict(sample.feeds), expected, 1e-4, 0.0, True)
 
 
 def agree(found: npt.NDArray[Any], expected: npt.NDArray[Any], task: Task) -> bool:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from opponents import Task, agree, networks, node_tests
+from opponents import Task, agree, hub, networks, node_tests
 
 import edgewise
 from edgewise.errors import EdgewiseError
@@ -116,10 +116,7 @@ def _peer_verdict(task: Task, folder: Path, status: Mapping[str, str]) -> str:
 
 def compare_with_pytorch(folder: Path) -> list[str]:
     """fp16 packages of one trained network by both ways: operations and bytes."""
-    from zoo.hub import hub_model
-
-    hub = hub_model("efficientnet_lite0")
-    ours = get("apple").emit(hub, folder / "fp16", "fp16").path
+    ours = get("apple").emit(hub("efficientnet_lite0"), folder / "fp16", "fp16").path
     theirs = folder / "from_pytorch.mlpackage"
     peer = [sys.executable, HERE / "coremltools_peer.py", theirs]
     subprocess.run(peer, check=True, capture_output=True)
@@ -165,9 +162,7 @@ def measure_emission(folder: Path) -> list[str]:
 
 
 def _qdq(folder: Path) -> Path:
-    from zoo.hub import hub_model
-
-    save(hub_model("efficientnet_lite0"), folder / "hub.onnx")
+    save(hub("efficientnet_lite0"), folder / "hub.onnx")
     pictures = np.random.default_rng(3).standard_normal((8, 3, 14, 14), np.float32)
     np.savez(folder / "calibration.npz", inputs=pictures.repeat(16, 2).repeat(16, 3))
     statistics = edgewise.calibrate(folder / "hub.onnx", folder / "calibration.npz")
