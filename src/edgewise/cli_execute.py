@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgewise.arrays_file import read_arrays, write_arrays
 from edgewise.cli_run import Terminal
 from edgewise.errors import UsageError
-from edgewise.execution import ROUNDINGS, TensorInfo, fit, open_file
+from edgewise.execution import ROUNDINGS, Executable, TensorInfo, fit, open_file
 
 Array = npt.NDArray[Any]
 #: of the dictionary that a classifier gives: beside the values under its own name
@@ -45,7 +45,7 @@ def execute_command(
         rounding="declared" if rounding == "declared" else "none",
     )
     if feeds is None:
-        _print_tensors(terminal.result(), opened.inputs, opened.outputs)
+        _print_tensors(terminal.result(), opened)
         return
     terminal.progress.step("run")
     arrays = dict(_plain(opened.run(fit(feeds, opened.inputs))))
@@ -67,11 +67,11 @@ def _plain(results: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
             yield name, np.asarray(value)
 
 
-def _print_tensors(
-    stream: TextIO, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
-) -> None:
+def _print_tensors(stream: TextIO, opened: Executable) -> None:
     rows = [["", "name", "shape", "type"]]
-    for side, tensors in (("input", inputs), ("output", outputs)):
+    states: Sequence[TensorInfo] = getattr(opened, "states", ())  # of a package
+    sides = (("input", opened.inputs), ("state", states), ("output", opened.outputs))
+    for side, tensors in sides:
         for info in tensors:
             shape = " x ".join(map(str, info.shape)) or "scalar"
             rows.append([side, info.name, shape, _type(info)])
@@ -79,6 +79,8 @@ def _print_tensors(
 
 
 def _type(info: TensorInfo) -> str:
+    if info.dtype == np.dtype(object):
+        return "label, or values by label"  # what a classifier says
     color = getattr(info, "color_space", None)
     notes = [f"picture, {color}"] if color is not None else []
     sizes = getattr(info, "sizes", None)

@@ -289,3 +289,20 @@ def test_layers_of_several_sizes_are_compared(run: Callable[..., Outcome], tmp_p
     assert outcome.code == 0, outcome.err
     layers = json.loads(outcome.out)["targets"]["apple"]["equivalence"]["layers"]
     assert layers["reason"] is None and layers["layers"] == 3 and layers["beyond"] == 0
+
+
+def test_states_and_labels_are_listed(
+    run: Callable[..., Outcome], cache: Path, scores: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cache"
+    option = ("--set", 'targets.apple.states={k = "k2"}')
+    assert run("emit", cache, "--target", "apple", "--out", out, *option).code == 0
+    rows = [line.split() for line in run("run", out).out.splitlines()]
+    assert ["state", "k", "1", "x", "4", "x", "8", "float16"] in rows
+    assert [row[:2] for row in rows[1:]] == [["input", "n"], ["state", "k"], ["output", "y"]]
+
+    labels, named = tmp_path / "labels.txt", tmp_path / "named"
+    labels.write_text("cat\ndog\nbird\n")
+    emit = ("emit", scores, "--target", "apple", "--labels", labels, "--out", named)
+    assert run(*emit, "--set", "targets.apple.classifier=true").code == 0
+    assert "classLabel        scalar  label, or values by label" in run("run", named).out
