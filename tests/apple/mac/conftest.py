@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 STANDIN = Path(__file__).parent / "standin"
-#: drops options and the host as ssh does, and lets a shell run the rest
+#: drops options and the host as ssh does, and lets a shell become the rest: ended with it
 _LOOPBACK = """#!/bin/sh
 while [ "$1" != "--" ]; do shift; done
 host="$2"; shift 2
 case "$host" in
   *unreachable*) echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255;;
 esac
-exec /bin/sh -c "$*"
+exec /bin/sh -c "exec $*"
 """
 
 
