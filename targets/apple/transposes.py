@@ -8,6 +8,8 @@ gave packages with different names inside.
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgewise.targets.apple._coremltools import (
     AbstractGraphPass,
     Function,
@@ -20,8 +22,8 @@ from edgewise.targets.apple._coremltools import (
 class _InOrder(TransposeOptimization):  # type: ignore[misc]  # coremltools has no types
     def _verify_cancellable_transposes(self) -> None:
         super()._verify_cancellable_transposes()
-        found = self.transpose_op_to_cancel_ops
-        self.transpose_op_to_cancel_ops = {
+        found: dict[Any, Any] = self.transpose_op_to_cancel_ops
+        self.transpose_op_to_cancel_ops: dict[Any, Any] = {
             operation: found[operation] for operation in self.block.operations if operation in found
         }
 

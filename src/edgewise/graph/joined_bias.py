@@ -28,8 +28,8 @@ _ACTIVATIONS = ("Clip", "Relu")
 
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
-    """A product and the sum behind it. `shape` is that of the sum, -1 for the one dimension that may be free; `activation` is the
-    only reader of the sum."""
+    """A product and the sum behind it. `shape` is that of the sum, -1 for the one dimension that
+    may be free; `activation` is the only reader of the sum."""
 
     product: ir.Node
     add: ir.Node
