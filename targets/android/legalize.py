@@ -11,9 +11,9 @@ from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.expand.linear_quantization import needs_arithmetic
 from edgewise.graph.joined_bias import join_biases
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
+from edgewise.graph.patterns import fuse_patterns
 from edgewise.graph.prepare import settle
 from edgewise.targets.android.ops.table import LOWERINGS
-from edgewise.targets.android.patterns import fuse_patterns
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
 
 

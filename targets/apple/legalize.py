@@ -15,6 +15,7 @@ import onnx_ir as ir
 from edgewise.graph import prepare
 from edgewise.graph.expand import CannotExpand, expand
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
+from edgewise.graph.patterns import fuse_patterns
 from edgewise.graph.prepare import settle
 from edgewise.targets.apple.flat_layers import flatten_layers
 from edgewise.targets.apple.overwritten import drop_overwritten
@@ -61,6 +62,7 @@ def legalize(
         settle(model)
 
     drop_overwritten(model)
+    fuse_patterns(model)
     declined = expand(model, lambda node: not is_known(node), loops=True)
     limited = limit_rank(model)
     if limited.changed:

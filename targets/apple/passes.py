@@ -10,7 +10,11 @@ An explicit list, because coremltools' default pipeline changes the numbers of a
   `common::merge_affine_dequantize_with_consecutive_ops` rewrite quantization that is already in
   its final form.
 
-The rest is left out because the lowerings never produce what it cleans up.
+`edgewise::reduce_transposes` is coremltools' pass of that name with a fixed order (`transposes`).
+
+The rest is left out because the lowerings never produce what it cleans up: GELU and normalizations
+that a model spells out are recognised in ONNX (`edgewise.graph.patterns`), where coremltools'
+patterns miss them, and tensors of more than five axes are rewritten there (`rank_limit`).
 """
 
 from __future__ import annotations
@@ -25,20 +29,16 @@ _FUSIONS = (
     "common::const_deduplication",
     "common::fuse_matmul_weight_bias",
     "common::fuse_linear_bias",
-    "common::fuse_gelu_tanh_approximation",
-    "common::fuse_gelu_exact",
     "common::fuse_leaky_relu",
     "common::merge_consecutive_paddings",
     "common::fuse_conv_scale",
     "common::fuse_conv_bias",
-    "common::fuse_layernorm_or_instancenorm",
     "common::fuse_elementwise_to_batchnorm",
     "common::fuse_conv_batchnorm",
     "common::merge_consecutive_relus",
     "common::merge_consecutive_reshapes",
     "common::merge_consecutive_transposes",
     "common::fuse_transpose_matmul",
-    "common::expand_high_rank_reshape_and_transpose",
     "edgewise::reduce_transposes",
     "common::noop_elimination",
     "common::dedup_op_and_var_names",
