@@ -28,6 +28,7 @@ from edgewise.findings import Finding
 from edgewise.graph import OrtSession, prepare
 from edgewise.targets import EmitOptions
 from edgewise.targets.apple import TARGET
+from edgewise.targets.apple.scheme import SCHEMES
 from edgewise.targets.base import Artifact
 from edgewise.targets.validation.layers import compare_layers
 
@@ -211,9 +212,10 @@ def test_integer_layers(compute: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["w8", "w4", "palette4"])
-def test_stored_weights(precision: str, tmp_path: Path) -> None:
+def test_stored_weights(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights are stored from a size on that graphs this small do not have."""
     scheme = replace(TARGET.scheme(precision), smallest_weight=32)
+    monkeypatch.setitem(SCHEMES, precision, scheme)
     compared = 0
     for seed in range(6000, 6020):
         drawn = draw(seed)
