@@ -145,4 +145,5 @@ def expand(operation: Any, constants: Mapping[str, Any]) -> tuple[Array, ...]:
         name: None if (variable := operation.inputs.get(name)) is None else constants[variable.name]
         for name in operation.input_spec.input_types
     }
-    return EXPAND[operation.op_type](given)
+    with np.errstate(all="ignore"):  # scales may be as large as they like: infinities are results
+        return EXPAND[operation.op_type](given)

@@ -4,6 +4,7 @@ coremltools compressed against the same packages decompressed, and speed where t
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,3 +259,19 @@ def test_packages_that_coremltools_compressed(name, tmp_path):
         for size in ("small", "large")
     ]
     assert sizes[0] < 0.75 * sizes[1]
+
+
+def test_weights_that_are_infinite() -> None:
+    """A file may hold any scale; nothing warns of what comes of it."""
+    kinds = ("quantized_data", "scale", "zero_point", "axis")
+    operation = SimpleNamespace(
+        op_type="constexpr_affine_dequantize",
+        inputs={kind: SimpleNamespace(name=kind) for kind in kinds},
+        input_spec=SimpleNamespace(input_types=kinds),
+    )
+    constants = {
+        "quantized_data": np.array([[2], [-3]], np.int8), "scale": np.array([3e38, 1], np.float32),
+        "zero_point": np.int8(0), "axis": np.int32(0),
+    }  # fmt: skip
+    (dense,) = expand(operation, constants)
+    assert dense.tolist() == [[np.inf], [-3.0]]
