@@ -94,13 +94,14 @@ def stored_values(block: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _reference(name: str, value: Any) -> Reference:
-    tensor = value.type.tensorType
+    tensor, types = value.type.tensorType, ct.proto.MIL_pb2.DataType
+    known = tensor.dataType in types.values()  # a damaged file may have any number there
     blob = value.blobFileValue
     return Reference(
         name=name,
         file_name=blob.fileName.split("/")[-1],  # as coremltools finds it
         offset=blob.offset,
-        dtype=ct.proto.MIL_pb2.DataType.Name(tensor.dataType),
+        dtype=types.Name(tensor.dataType) if known else f"number {tensor.dataType}",
         elements=math.prod(dimension.constant.size for dimension in tensor.dimensions),
     )
 

@@ -97,6 +97,21 @@ def test_an_unknown_operation_is_refused_by_name(package: Path) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_a_weight_of_no_type(package: Path) -> None:
+    def retype(spec: Any) -> None:
+        (stored, *_) = [
+            value
+            for operation in _operations(spec)
+            for value in operation.attributes.values()
+            if value.WhichOneof("value") == "blobFileValue"
+        ]
+        stored.type.tensorType.dataType = 7
+
+    _edit(package, retype)
+    with pytest.raises(ModelError, match="is of type number 7, which the file has not"):
+        Interpreter(package)
+
+
 def test_nothing_at_the_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such package"):
         Interpreter(tmp_path / "absent.mlpackage")
