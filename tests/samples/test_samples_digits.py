@@ -110,4 +110,7 @@ def test_training_again_gives_a_model_as_good(tmp_path, capsys):
     model = load(tmp_path / "digits.onnx")
     assert accuracy(OrtSession(model, optimize="all"), input_specs(model)) >= 0.99
     for name in ("calibration.npz", "evaluation.npz"):  # the data is that which is committed
-        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+        with np.load(tmp_path / name) as made, np.load(str(FOLDER / name)) as kept:
+            assert made.files == kept.files  # versions of Python write other headers around them
+            for key in kept.files:
+                np.testing.assert_array_equal(made[key], kept[key])
