@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +16,9 @@ from edgewise.findings import Finding
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
+
+#: the device that is this machine
+LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,14 @@ class Session(Protocol):
         """Run the prepared inputs once and drop the outputs."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class BatchSession(Protocol):
+    """A session that is far away, so that several examples are sent at once."""
+
+    def run_many(self, samples: Sequence[Feeds]) -> list[dict[str, Array]]:
+        """The outputs of each example, as `run` gives them."""
 
 
 @runtime_checkable

@@ -26,18 +26,8 @@ class LiteRtSession:
 
     latency_reason: str | None = None
 
-    def __init__(self, artifact: Artifact, device: str = "local", threads: int = 1) -> None:
-        """Load the file and allocate its tensors.
-
-        Raises:
-            DeviceError: the device is not `local`, or LiteRT refuses the file.
-        """
-        if device != "local":
-            raise DeviceError(
-                f"the android target cannot open the device '{device}'",
-                why="LiteRT runs on this machine only",
-                remedy="Use the device 'local'.",
-            )
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        """Load the file and allocate its tensors. Raises DeviceError where LiteRT refuses it."""
         self.device, self.threads = f"local ({platform.machine()})", threads
         self.findings = _host_findings()
         self._manifest = artifact.manifest

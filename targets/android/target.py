@@ -32,7 +32,15 @@ from edgewise.targets.android.scheme import SCHEMES, W4, w4
 from edgewise.targets.android.session import LiteRtSession
 from edgewise.targets.android.verify import verify
 from edgewise.targets.android.verify_file import verify_file
-from edgewise.targets.base import Artifact, EmitOptions, Feeds, Manifest, TensorSignature
+from edgewise.targets.base import (
+    LOCAL,
+    Artifact,
+    EmitOptions,
+    Feeds,
+    Manifest,
+    Session,
+    TensorSignature,
+)
 from edgewise.targets.layerwise import LayerReport
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import artifact_of, check_precision, scheme_of
@@ -129,9 +137,14 @@ class AndroidTarget:
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
-    ) -> LiteRtSession:
+    ) -> Session:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
-        return LiteRtSession(artifact_of(self.name, artifact), device, threads)
+        known = artifact_of(self.name, artifact)
+        if device == LOCAL:
+            return LiteRtSession(known, threads)
+        from edgewise.targets.validation.devices import DeviceSession
+
+        return DeviceSession(known, device, "litert", threads=threads)
 
     def compare_layers(
         self, model: ir.Model, artifact: Artifact, feeds: Iterable[Feeds], *, threads: int = 1

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import DeviceError, ModelError, UsageError
+from edgewise.errors import ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, node_label, prepare, to_bytes
 from edgewise.graph.quantized import QUANTIZE
@@ -19,7 +19,15 @@ from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.integer_pad import pad_in_integers
 from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME
 from edgewise.targets.arm.session import SESSION_OPTIONS, ArmSession
-from edgewise.targets.base import About, Artifact, EmitOptions, Manifest, TensorSignature
+from edgewise.targets.base import (
+    LOCAL,
+    About,
+    Artifact,
+    EmitOptions,
+    Manifest,
+    Session,
+    TensorSignature,
+)
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import (
     artifact_of,
@@ -83,16 +91,14 @@ class ArmTarget:
 
     def open(
         self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
-    ) -> ArmSession:
-        """Raises DeviceError for a device other than `local`."""
-        if device != "local":
-            raise DeviceError(
-                f"device '{device}' is not available to {TARGET_NAME} in this version",
-                why="artifacts run on this machine's CPU only",
-                remedy="Use the device 'local'.",
-            )
+    ) -> Session:
+        """Raises DeviceError for a device that is unavailable, or no place for ONNX Runtime."""
         known = artifact_of(TARGET_NAME, artifact)
-        return ArmSession(known.path, known.manifest, threads=threads)
+        if device == LOCAL:
+            return ArmSession(known.path, known.manifest, threads=threads)
+        from edgewise.targets.validation.devices import DeviceSession
+
+        return DeviceSession(known, device, "onnxruntime", threads=threads)
 
 
 def _sign(model: ir.Model, about: About) -> None:

@@ -5,10 +5,12 @@ A value that was not measured is None, and `<block>.reason` says why.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgewise.findings import Finding
+from edgewise.targets.base import LOCAL
 
 #: ratio from which on a part counts as slower than that of the fp32 file
 SLOWER = 1.1
@@ -117,6 +119,48 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Instructions:
+    """ARM64 instructions of one inference at one thread, counted under emulation: the fewest of
+    `runs`. They are no time: caches, bandwidth and issue width are not in them.
+
+    `by_class` splits `total`; `ratio = total / fp32_total`.
+    """
+
+    device: str
+    total: int | None
+    by_class: Mapping[str, int]
+    fp32_total: int | None
+    ratio: float | None
+    runs: int
+    reason: str | None = None
+
+    @classmethod
+    def not_counted(cls, device: str, reason: str) -> Instructions:
+        return cls(device, None, {}, None, None, 0, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What a device says of itself, before and after the runs; None where it does not tell.
+
+    Temperatures are in degrees Celsius, `load` is the one-minute average.
+    """
+
+    description: str
+    machine: str | None = None  # as uname -m
+    model: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    features: tuple[str, ...] = ()
+    system: str | None = None
+    runtime: str | None = None  # name and version
+    governor: str | None = None
+    load: float | None = None
+    temperature_before_c: float | None = None
+    temperature_after_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProfilePart:
     """One part: the tensor that it computes, and what with. `share` is that of all parts (0..1);
     `fp32_ms` is None where the fp32 file has no such part."""
@@ -185,6 +229,11 @@ class TargetResult:
     budget: tuple[BudgetResult, ...]
     #: None where nobody asked for it
     profile: Profile | None = None
+    #: as the user named it
+    device: str = LOCAL
+    #: None for this machine
+    facts: DeviceFacts | None = None
+    instructions: Instructions | None = None
 
     @property
     def ok(self) -> bool:

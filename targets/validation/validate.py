@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ from edgewise.errors import ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, load
 from edgewise.progress import SILENT, Progress
-from edgewise.targets.base import Artifact, Manifest, Session
+from edgewise.targets.base import Artifact, BatchSession, Manifest, Session
 from edgewise.targets.layerwise import LayerwiseTarget
 from edgewise.targets.manifest import load_artifact
 from edgewise.targets.validation import accuracy as accuracies
@@ -27,6 +27,7 @@ from edgewise.targets.validation import layers as layerwise
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
 from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
+from edgewise.targets.validation.devices import connected, has_runner
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.metrics import Metric
 from edgewise.targets.validation.profile import measure_profile, profile_findings
@@ -43,6 +44,8 @@ _NO_BUDGET = Budget()
 NO_EVALUATION_DATA = "no evaluation data"
 #: examples that every layer is replayed on
 _LAYER_SAMPLES = 2
+#: examples that go to a device at once, at most, and bytes after which no more are added
+_GROUP_SAMPLES, _GROUP_BYTES = 32, 16 << 20
 
 
 @runtime_checkable
@@ -109,6 +112,8 @@ def validate(
     target = edgewise.targets.get(known.target)
     data = fallback if source is None else source
     with ExitStack() as stack:
+        if has_runner(device):
+            stack.enter_context(connected(device))
         if source is not None:
             if baseline is None:
                 collected = Baseline.collect(
@@ -130,19 +135,19 @@ def validate(
             progress,
             f"validating {known.target}",
         )
-    feeds = _latency_feeds(data, known.manifest)
-    latency = measure_latency(
-        lambda: target.open(known, device, threads=threads),
-        None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
-        feeds,
-        plan=latency_plan,
-        progress=progress,
-    )
-    parts = None
-    if profile:
-        progress.step(f"Timing the parts of {known.target}")
-        parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
-    return _result(known, fp32, walk, latency, parts, budget)
+        feeds = _latency_feeds(data, known.manifest)
+        latency = measure_latency(
+            lambda: target.open(known, device, threads=threads),
+            None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
+            feeds,
+            plan=latency_plan,
+            progress=progress,
+        )
+        parts = None
+        if profile:
+            progress.step(f"Timing the parts of {known.target}")
+            parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
+    return replace(_result(known, fp32, walk, latency, parts, budget), device=device)
 
 
 def _check_direction(budget: Budget, metric: Metric | None) -> None:
@@ -175,8 +180,8 @@ def _walk(
         )
     comparison = Comparison(reference, reference_threads, limit)
     meter = None if baseline is None else accuracies.AccuracyMeter(baseline)
-    for sample in _enough(progress.track(source, label, len(source)), comparison, meter):
-        outputs = session.run(sample.feeds)
+    samples = _enough(progress.track(source, label, len(source)), comparison, meter)
+    for sample, outputs in _outputs(session, samples):
         comparison.observe(sample, outputs)
         if meter is not None:
             meter.observe(sample, outputs)
@@ -189,6 +194,41 @@ def _walk(
         *equivalences.equivalence_findings(equivalence),
     )
     return _Walk(equivalence, accuracy, findings)
+
+
+def _outputs(
+    session: Session, samples: Iterable[Sample]
+) -> Iterator[tuple[Sample, dict[str, Array]]]:
+    """What the artifact gives for each example; those of a session far away go in groups."""
+    if not isinstance(session, BatchSession):
+        for sample in samples:
+            yield sample, session.run(sample.feeds)
+        return
+    for group in _groups(samples):
+        outputs = session.run_many([sample.feeds for sample in group])
+        yield from zip(group, outputs, strict=True)
+
+
+def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Small first: the comparison may have enough of them soon."""
+    iterator = iter(samples)
+    size = 1
+    while group := _group(iterator, size):
+        yield group
+        size = min(2 * size, _GROUP_SAMPLES)
+
+
+def _group(samples: Iterator[Sample], most: int) -> list[Sample]:
+    """So many of the next samples, or as many as have `_GROUP_BYTES`."""
+    group: list[Sample] = []
+    size = 0
+    while len(group) < most and size < _GROUP_BYTES:
+        sample = next(samples, None)
+        if sample is None:
+            break
+        group.append(sample)
+        size += sum(array.nbytes for array in sample.feeds.values())
+    return group
 
 
 def _remarks(session: Session) -> tuple[Finding, ...]:

@@ -151,10 +151,10 @@ def test_other_formats_are_remarked(cnn: Cnn, tmp_path: Path) -> None:
     assert "arm/not-s8s8" in [finding.rule for finding in TARGET.check(load(out))]
 
 
-@pytest.mark.parametrize("device", ["ssh://pi", "adb:123", "emulated:cortex-a53", "mac"])
-def test_other_devices_are_not_available(device: str, cnn: Cnn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["toaster", "emulated:pentium", "ssh://", "mac"])
+def test_what_is_no_arm_device_is_refused(device: str, cnn: Cnn, tmp_path: Path) -> None:
     artifact = TARGET.emit(cnn[0], tmp_path)
-    with pytest.raises(DeviceError, match="not available"):
+    with pytest.raises(DeviceError, match=device):
         TARGET.open(artifact, device)
 
 

@@ -136,7 +136,7 @@ def test_data_errors_pass_through(artifacts: Any, models: Any, vectors: Any) -> 
 
 def test_device_errors_pass_through(artifacts: Any, models: Any) -> None:
     with pytest.raises(DeviceError):
-        validate(artifacts[0], **models, device="adb:1", latency_plan=FAST)
+        validate(artifacts[0], **models, device="toaster", latency_plan=FAST)
 
 
 def test_min_accuracy_needs_more_to_be_better(

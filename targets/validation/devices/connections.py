@@ -1,0 +1,91 @@
+"""One runner per device, shared by all that is open there.
+
+Starting a runner loads two runtimes, and reaching a device takes a while: sessions of one device
+talk to one runner, which ends with the last of them. `connected` keeps it in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.address import DeviceAddress
+from edgewise.targets.validation.devices.device import Device
+from edgewise.targets.validation.devices.link import RunnerLink
+
+#: kind -> "module:class", which is made from a DeviceAddress
+DEVICES = {
+    "adb": "edgewise.targets.validation.devices.adb:AdbDevice",
+    "emulated": "edgewise.targets.validation.devices.emulated:EmulatedDevice",
+    "ssh": "edgewise.targets.validation.devices.ssh:SshDevice",
+}
+
+
+@dataclass(slots=True)
+class _Shared:
+    link: RunnerLink
+    users: int
+
+
+_lock = threading.Lock()
+_open: dict[str, _Shared] = {}
+_starting: dict[str, threading.Lock] = {}
+
+
+def acquire(text: str) -> RunnerLink:
+    """The runner of a device, started where it is not; give it back with `release`.
+
+    Raises DeviceError where the device cannot be used.
+    """
+    with _lock:
+        starting = _starting.setdefault(text, threading.Lock())
+    with starting:
+        with _lock:
+            if text in _open:
+                _open[text].users += 1
+                return _open[text].link
+        link = RunnerLink(device_at(text))
+        with _lock:
+            _open[text] = _Shared(link, 1)
+        return link
+
+
+def release(text: str) -> None:
+    """Give a runner back; the last one ends it."""
+    with _lock:
+        shared = _open[text]
+        shared.users -= 1
+        if shared.users:
+            return
+        del _open[text]
+    shared.link.close()
+
+
+@contextmanager
+def connected(text: str) -> Iterator[RunnerLink]:
+    """The runner of a device, kept until the end of the block."""
+    link = acquire(text)
+    try:
+        yield link
+    finally:
+        release(text)
+
+
+def has_runner(text: str) -> bool:
+    """Whether a device is one that runs the bundle. Raises DeviceError for what is no device."""
+    return DeviceAddress.of(text).kind in DEVICES
+
+
+def device_at(text: str) -> Device:
+    """Raises DeviceError for what is no device with a runner, or is not available."""
+    address = DeviceAddress.of(text)
+    if address.kind not in DEVICES:
+        raise DeviceError(f"the device '{text}' has no ARM64 runner")
+    module, _, name = DEVICES[address.kind].partition(":")
+    make = cast(Callable[[DeviceAddress], Device], getattr(import_module(module), name))
+    return make(address)

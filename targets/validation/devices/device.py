@@ -1,0 +1,34 @@
+"""What every kind of device offers: a running runner to talk to."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Protocol
+
+from edgewise.errors import DeviceError
+
+
+class Device(Protocol):
+    """A place where the runner of the bundle can be started."""
+
+    #: as the user wrote it
+    address: str
+    #: None where times that are taken there are a device's; else why they are not
+    latency_reason: str | None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Bring the bundle there where it is missing, and start the runner.
+
+        The process has pipes for standard input, output and error, and a process group of its own
+        (`start_new_session`).
+
+        Raises:
+            DeviceError: it cannot be reached, is no ARM64 machine, or has no space.
+        """
+
+    def explain(self, code: int | None, said: str) -> DeviceError:
+        """Why the line broke: the exit code of the process (None where it still runs), and what
+        it said on standard error."""
+
+    def describe(self, hello: dict[str, object]) -> str:
+        """The device in a report, in one short text, out of what the runner says of it."""

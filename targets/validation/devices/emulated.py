@@ -1,0 +1,62 @@
+"""ARM64 code on this machine: under QEMU's user mode, or natively where this machine is ARM64."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.address import DeviceAddress
+from edgewise.targets.validation.devices.bundle.installation import Installation, installed
+
+_NO_TIMES = "emulated instructions take another time than a processor's: nothing was timed"
+#: what the dynamic loader of this machine is told must not reach the one of the bundle
+_FOREIGN = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
+
+
+class EmulatedDevice:
+    """`emulated:<cpu>`. Implements `Device`."""
+
+    def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
+        """Raises DeviceError where the emulator is not installed."""
+        self.address, self.cpu = address.text, address.detail
+        self._installation = installation or installed()
+        native = self._installation.qemu is None
+        self.latency_reason: str | None = None if native else _NO_TIMES
+
+    def start(self) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                self.command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env={key: value for key, value in os.environ.items() if key not in _FOREIGN},
+            )
+        except OSError as error:
+            raise DeviceError(
+                "cannot start the emulator",
+                where=self.address,
+                why=str(error),
+                remedy="Run `edgewise emulator install` again.",
+            ) from error
+
+    def command(self) -> list[str]:
+        """QEMU where this machine needs it, and the runner."""
+        installation = self._installation
+        runner = installation.bundle.runner()
+        if installation.qemu is None:
+            return runner
+        prefix = installation.qemu_prefix
+        place = [] if prefix is None else ["-L", str(prefix)]
+        return [str(installation.qemu), "-cpu", self.cpu, *place, *runner]
+
+    def explain(self, code: int | None, said: str) -> DeviceError:
+        last = said.splitlines()[-1] if said else f"it ended with code {code}"
+        return DeviceError("the emulated runner ended", where=self.address, why=last)
+
+    def describe(self, hello: dict[str, object]) -> str:
+        if self._installation.qemu is None:
+            return f"{self.address} (this machine)"
+        return f"{self.address} (QEMU {self._installation.qemu_version})"
