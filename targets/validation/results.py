@@ -161,6 +161,50 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegateOperator:
+    """One row of `benchmark_model`'s table of operators: average of a run, and its share (0..1)."""
+
+    kind: str
+    name: str
+    ms: float
+    share: float
+    times_called: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateLatency:
+    """One run of LiteRT's native `benchmark_model` on a phone, on random inputs.
+
+    `delegate` is what was asked for (`cpu`, `xnnpack`, `gpu`, `nnapi`). `applied` is what the tool
+    said of it: `completely` or `partially` (then in so many `kernels`), or `not` at all; None
+    without a delegate. Where it was not applied, times are those of the CPU, and are None with the
+    reason. `memory_mb` is what the whole run added.
+    """
+
+    delegate: str
+    threads: int
+    applied: str | None = None
+    kernels: int | None = None
+    median_ms: float | None = None
+    average_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    p5_ms: float | None = None
+    p95_ms: float | None = None
+    init_ms: float | None = None
+    first_ms: float | None = None
+    warmup_ms: float | None = None
+    runs: int = 0
+    memory_mb: float | None = None
+    operators: tuple[DelegateOperator, ...] = ()
+    reason: str | None = None
+
+    @classmethod
+    def not_measured(cls, delegate: str, threads: int, reason: str) -> DelegateLatency:
+        return cls(delegate, threads, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
 class ProfilePart:
     """One part: the tensor that it computes, and what with. `share` is that of all parts (0..1);
     `fp32_ms` is None where the fp32 file has no such part."""
@@ -234,6 +278,8 @@ class TargetResult:
     #: None for this machine
     facts: DeviceFacts | None = None
     instructions: Instructions | None = None
+    #: by the vendor's native tool, where the user gave it; one per delegate
+    delegates: tuple[DelegateLatency, ...] = ()
 
     @property
     def ok(self) -> bool:
