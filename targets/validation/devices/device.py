@@ -32,3 +32,14 @@ class Device(Protocol):
 
     def describe(self, hello: dict[str, object]) -> str:
         """The device in a report, in one short text, out of what the runner says of it."""
+
+    def close(self) -> None:
+        """Give up what `start` opened beside the process (a connection), once that has ended.
+        `start` may be called again."""
+
+    def clean(self) -> tuple[str, ...]:
+        """Delete what Edgewise put there, and say what that was.
+
+        Raises:
+            DeviceError: it cannot be reached, or another run is using it.
+        """

@@ -9,7 +9,7 @@ from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
 
-_NO_TIMES = "emulated instructions take another time than a processor's: nothing was timed"
+NO_TIMES = "emulated instructions take another time than a processor's: nothing was timed"
 #: what the dynamic loader of this machine is told must not reach the one of the bundle
 _FOREIGN = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
 
@@ -22,7 +22,8 @@ class EmulatedDevice:
         self.address, self.cpu = address.text, address.detail
         self._installation = installation or installed()
         native = self._installation.qemu is None
-        self.latency_reason: str | None = None if native else _NO_TIMES
+        self.latency_reason: str | None = None if native else NO_TIMES
+        self._inherited: tuple[int, ...] = ()  # open files that the emulator gets
 
     def start(self) -> subprocess.Popen[bytes]:
         try:
@@ -32,6 +33,7 @@ class EmulatedDevice:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                pass_fds=self._inherited,
                 env={key: value for key, value in os.environ.items() if key not in _FOREIGN},
             )
         except OSError as error:
@@ -60,3 +62,10 @@ class EmulatedDevice:
         if self._installation.qemu is None:
             return f"{self.address} (this machine)"
         return f"{self.address} (QEMU {self._installation.qemu_version})"
+
+    def close(self) -> None:
+        """The process was all."""
+
+    def clean(self) -> tuple[str, ...]:
+        """Nothing is put anywhere: the installation is `edgewise emulator`'s."""
+        return ()

@@ -95,8 +95,11 @@ class RunnerLink:
         return RemoteModel(self, identity, float(answer["load_seconds"]))
 
     def close(self) -> None:
-        """End the runner, which deletes what it wrote."""
-        self._line.close()
+        """End the runner, which deletes what it wrote, and the way to it."""
+        try:
+            self._line.close()
+        finally:
+            self.device.close()
 
 
 class RemoteModel:
