@@ -162,7 +162,9 @@ def open_session(
         ModelError: the package cannot be read.
     """
     from edgewise.targets.apple.mac import MacAddress, open_on_mac
+    from edgewise.targets.validation.devices import resolve
 
+    device = resolve(device).address.text
     on_mac = sys.platform == "darwin"
     address = MacAddress.of("mac" if on_mac and device == "local" else device)
     if address is None and device != "local":

@@ -262,8 +262,10 @@ def test_session(make, tmp_path):
 
 def test_devices(make, tmp_path):
     artifact = TARGET.emit(make.node("Relu", [(2,)], {}).model(), tmp_path, "fp32")
-    with pytest.raises(DeviceError, match="unknown device 'phone'"):
+    with pytest.raises(DeviceError, match="there is no device 'phone'"):
         TARGET.open(artifact, "phone")
+    with pytest.raises(DeviceError, match="unknown device 'adb:phone'"):
+        TARGET.open(artifact, "adb:phone")
     if sys.platform != "darwin":
         with pytest.raises(DeviceError, match="no Mac here"):
             TARGET.open(artifact, "mac")

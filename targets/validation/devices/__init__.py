@@ -6,6 +6,16 @@ kinds is how the bundle gets there and how the runner is started (`device.Device
 
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.connections import acquire, connected, has_runner, release
+from edgewise.targets.validation.devices.registry import ResolvedDevice, resolve
 from edgewise.targets.validation.devices.session import DeviceSession
 
-__all__ = ["DeviceAddress", "DeviceSession", "acquire", "connected", "has_runner", "release"]
+__all__ = [
+    "DeviceAddress",
+    "DeviceSession",
+    "ResolvedDevice",
+    "acquire",
+    "connected",
+    "has_runner",
+    "release",
+    "resolve",
+]
