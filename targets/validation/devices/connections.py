@@ -15,8 +15,10 @@ from typing import cast
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.address import DeviceAddress
+from edgewise.targets.validation.devices.counter.device import CountingDevice
 from edgewise.targets.validation.devices.device import Device
 from edgewise.targets.validation.devices.link import RunnerLink
+from edgewise.targets.validation.devices.registry import resolve
 
 #: kind -> "module:class", which is made from a DeviceAddress
 DEVICES = {
@@ -24,6 +26,8 @@ DEVICES = {
     "emulated": "edgewise.targets.validation.devices.emulated:EmulatedDevice",
     "ssh": "edgewise.targets.validation.devices.ssh:SshDevice",
 }
+#: before `emulated:<cpu>`: the same core in a process that counts its instructions
+COUNTED = "counted:"
 
 
 @dataclass(slots=True)
@@ -78,12 +82,14 @@ def connected(text: str) -> Iterator[RunnerLink]:
 
 def has_runner(text: str) -> bool:
     """Whether a device is one that runs the bundle. Raises DeviceError for what is no device."""
-    return DeviceAddress.of(text).kind in DEVICES
+    return resolve(text).address.kind in DEVICES
 
 
 def device_at(text: str) -> Device:
     """Raises DeviceError for what is no device with a runner, or is not available."""
-    address = DeviceAddress.of(text)
+    if text.startswith(COUNTED):
+        return CountingDevice(DeviceAddress.of(text.removeprefix(COUNTED)))
+    address = resolve(text).address
     if address.kind not in DEVICES:
         raise DeviceError(f"the device '{text}' has no ARM64 runner")
     module, _, name = DEVICES[address.kind].partition(":")

@@ -125,5 +125,10 @@ class RemoteModel:
         answer, _ = self.link.request("time", id=self._id, runs=runs)
         return [int(item) for item in answer["nanoseconds"]]
 
+    def count(self, warmup: int, runs: int) -> None:
+        """Run between marks for the instruction counter, after warm-up runs and as many regions
+        of nothing. Raises DeviceError."""
+        self.link.request("count", id=self._id, warmup=warmup, runs=runs)
+
     def close(self) -> None:
         self.link.request("close", id=self._id)

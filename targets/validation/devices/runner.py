@@ -13,6 +13,8 @@ where that has a `size`, so many bytes after it. Requests, by `do`:
     run    id, tensors, + bytes       the outputs of every sample
     load   id, tensors, + bytes       the one sample that `time` runs
     time   id, runs                   nanoseconds of each of so many runs of the loaded sample
+    count  id, warmup, runs           so many runs of the loaded sample between marks for the
+                                      instruction counter, after as many of nothing
     close  id                         forget what was opened
 
 `tensors` lists [sample, name, dtype, shape] of the arrays whose bytes follow, one after another. An
@@ -22,6 +24,7 @@ to disk is deleted.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -30,10 +33,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 PROTOCOL = 1
+_SETTLING = 32  # runs after which Python has specialized the bytecode between two marks
 
 Answer = tuple[dict[str, Any], bytes]
 Sample = dict[str, Any]  # name -> array
@@ -49,6 +54,7 @@ class Runner:
     def answer(self, request: dict[str, Any], payload: bytes) -> Answer:
         actions: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {
             "close": self._close,
+            "count": self._count,
             "has": self._has,
             "hello": self._hello,
             "load": self._load,
@@ -117,6 +123,23 @@ class Runner:
             invoke()
             times.append(time.perf_counter_ns() - began)
         return {"nanoseconds": times}, b""
+
+    def _count(self, request: dict[str, Any], payload: bytes) -> Answer:
+        invoke = self._opened[request["id"]].invoke
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(_SETTLING):
+                marked(nothing)
+            for _ in range(request["warmup"]):
+                marked(invoke)
+            for _ in range(request["runs"]):
+                marked(nothing)
+            for _ in range(request["runs"]):
+                marked(invoke)
+        finally:
+            gc.enable()
+        return {}, b""
 
     def _close(self, request: dict[str, Any], payload: bytes) -> Answer:
         self._opened.pop(request["id"], None)
@@ -195,6 +218,22 @@ class LiteRtModel:
             self._interpreter.allocate_tensors()
         for name, array in sample.items():
             self._interpreter.set_tensor(details[name]["index"], array)
+
+
+def nothing() -> None:
+    pass
+
+
+def marked(act: Callable[[], None]) -> None:
+    """Act between two calls that tell the counter (`counter/edgecount.c`) and do nothing else."""
+    mark(-7700)
+    act()
+    mark(-7701)
+
+
+def mark(descriptor: int) -> None:
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def cpu_facts() -> dict[str, Any]:
@@ -291,6 +330,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 def main() -> None:
     """What libraries print goes to standard error: standard output is for answers."""
     sys.path.append(sys.argv[1])
+    # numpy's BLAS starts threads that spin for seconds, on the cores that are measured
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # a closed line ends the runner as an exception, so that its files are deleted
     for name in ("SIGHUP", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))

@@ -1,0 +1,85 @@
+"""An emulated core whose QEMU counts the instructions of marked regions (`edgecount.c`).
+
+The plugin writes into a file that this process made and deleted from its folder at once: the
+emulator inherits the open file, and nothing stays behind however both end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.address import DeviceAddress
+from edgewise.targets.validation.devices.bundle.installation import (
+    Counter,
+    Installation,
+    installed,
+)
+from edgewise.targets.validation.devices.emulated import NO_TIMES, EmulatedDevice
+
+#: share of a region's instructions that may run on other threads than the one that is counted
+_ELSEWHERE = 0.001
+NOT_INSTALLED = (
+    "the counter is not installed: run `edgewise emulator install --counter` to count instructions"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Instructions between two marks, by class."""
+
+    by_class: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_class.values())
+
+    def without(self, other: Region) -> Region:
+        """Less those of another region, which has no more of any class."""
+        return Region({name: n - other.by_class[name] for name, n in self.by_class.items()})
+
+
+class CountingDevice(EmulatedDevice):
+    """`emulated:<cpu>` under the QEMU that has plugins. Implements `Device`."""
+
+    def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
+        """Raises DeviceError where the emulator or the counter is not installed."""
+        found = installation or installed()
+        if found.counter is None:
+            raise DeviceError(NOT_INSTALLED, where=address.text)
+        super().__init__(address, found)
+        self._counter: Counter = found.counter
+        self.latency_reason = NO_TIMES
+        self._records = tempfile.TemporaryFile()  # noqa: SIM115: lives as long as the device
+        self._inherited = (self._records.fileno(),)
+        self._read = 0
+
+    def command(self) -> list[str]:
+        plugin = f"{self._counter.plugin},fd={self._records.fileno()}"
+        runner = self._installation.bundle.runner()
+        return [str(self._counter.qemu), "-plugin", plugin, "-cpu", self.cpu, *runner]
+
+    def regions(self) -> list[Region]:
+        """Those that ended since this was last asked.
+
+        Raises DeviceError where other threads had a part in one: the counts would lack it.
+        """
+        file = self._records.fileno()
+        data = os.pread(file, os.fstat(file).st_size - self._read, self._read)
+        self._read += len(data)
+        return [self._region(json.loads(line)) for line in data.splitlines()]
+
+    def _region(self, record: dict[str, int]) -> Region:
+        elsewhere = record.pop("elsewhere")
+        region = Region(record)
+        if elsewhere > _ELSEWHERE * region.total:
+            raise DeviceError(
+                f"{elsewhere} instructions ran on other threads",
+                where=self.address,
+                why=f"only those of one thread are counted, {region.total} here",
+            )
+        return region
