@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,10 @@ _IN_MEMORY_BYTES = 64 * 1024 * 1024
 
 
 class OutputSpool:
-    """Outputs kept by index: in memory while they are small, then in an unnamed temporary file."""
+    """Outputs kept by index: in memory while they are small, then in an unnamed temporary file.
+
+    Several threads may read it: each device is compared in a thread of its own.
+    """
 
     def __init__(self, in_memory_bytes: int = _IN_MEMORY_BYTES) -> None:
         self._file = cast(
@@ -33,24 +37,27 @@ class OutputSpool:
         )
         self._entries: list[list[tuple[str, np.dtype[Any], tuple[int, ...], int]]] = []
         self._end = 0
+        self._lock = threading.Lock()  # the file has one position for all
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def append(self, outputs: Outputs) -> None:
         entry = []
-        self._file.seek(self._end)
-        for name, array in outputs.items():
-            entry.append((name, array.dtype, array.shape, self._end))
-            self._end += self._file.write(np.ascontiguousarray(array).tobytes())
-        self._entries.append(entry)
+        with self._lock:
+            self._file.seek(self._end)
+            for name, array in outputs.items():
+                entry.append((name, array.dtype, array.shape, self._end))
+                self._end += self._file.write(np.ascontiguousarray(array).tobytes())
+            self._entries.append(entry)
 
     def __getitem__(self, index: int) -> dict[str, Array]:
         outputs = {}
-        for name, dtype, shape, start in self._entries[index]:
-            self._file.seek(start)
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            outputs[name] = np.frombuffer(self._file.read(size), dtype).reshape(shape)
+        with self._lock:
+            for name, dtype, shape, start in self._entries[index]:
+                self._file.seek(start)
+                size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                outputs[name] = np.frombuffer(self._file.read(size), dtype).reshape(shape)
         return outputs
 
     def close(self) -> None:

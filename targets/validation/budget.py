@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 from edgewise.errors import UsageError
-from edgewise.targets.validation.results import Accuracy, BudgetResult, Latency
+from edgewise.targets.validation.results import Accuracy, BudgetResult, Latency, TargetResult
 
 #: "MB" in budgets is the SI unit
 BYTES_PER_MB = 1_000_000
+#: budgets on what some kinds of devices cannot measure, and others can
+_OF_SOME_DEVICES = ("max_latency_ms", "min_speedup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,34 @@ def check_budget(
         for field in fields(budget)
         if (limit := getattr(budget, field.name)) is not None
     )
+
+
+def judge_together(results: Mapping[str, TargetResult]) -> dict[str, TargetResult]:
+    """The results of several devices, each with the budgets that are judged there.
+
+    A budget on latency is judged on every device that can measure it, and missed where none of the
+    target's devices can: an emulated core does not fail what a board meets. All others, accuracy
+    and size among them, are judged on every device.
+    """
+    measured = {
+        (result.target, row.name)
+        for result in results.values()
+        for row in result.budget
+        if row.value is not None
+    }
+    return {
+        key: replace(
+            result,
+            budget=tuple(
+                row
+                for row in result.budget
+                if row.value is not None
+                or row.name not in _OF_SOME_DEVICES
+                or (result.target, row.name) not in measured
+            ),
+        )
+        for key, result in results.items()
+    }
 
 
 def _judge(name: str, limit: float, value: float | None, reason: str | None) -> BudgetResult:

@@ -5,7 +5,14 @@ kinds is how the bundle gets there and how the runner is started (`device.Device
 """
 
 from edgewise.targets.validation.devices.address import DeviceAddress
-from edgewise.targets.validation.devices.connections import acquire, connected, has_runner, release
+from edgewise.targets.validation.devices.choice import chosen, runs, takes_times_here
+from edgewise.targets.validation.devices.connections import (
+    acquire,
+    connected,
+    has_runner,
+    interrupt_all,
+    release,
+)
 from edgewise.targets.validation.devices.registry import ResolvedDevice, resolve
 from edgewise.targets.validation.devices.session import DeviceSession
 
@@ -14,8 +21,12 @@ __all__ = [
     "DeviceSession",
     "ResolvedDevice",
     "acquire",
+    "chosen",
     "connected",
     "has_runner",
+    "interrupt_all",
     "release",
     "resolve",
+    "runs",
+    "takes_times_here",
 ]

@@ -80,6 +80,14 @@ def connected(text: str) -> Iterator[RunnerLink]:
         release(text)
 
 
+def interrupt_all() -> None:
+    """End every runner at once: threads that wait for one get DeviceError, and give it back."""
+    with _lock:
+        links = [shared.link for shared in _open.values()]
+    for link in links:
+        link.interrupt()
+
+
 def has_runner(text: str) -> bool:
     """Whether a device is one that runs the bundle. Raises DeviceError for what is no device."""
     return resolve(text).address.kind in DEVICES

@@ -82,6 +82,11 @@ class Line:
         if self._process.stderr is not None:
             self._process.stderr.close()
 
+    def interrupt(self) -> None:
+        """End the other side from another thread: whoever waits for an answer gets LineBroken."""
+        with suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
     def _write(self, message: bytes) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(message)

@@ -94,6 +94,10 @@ class RunnerLink:
         )
         return RemoteModel(self, identity, float(answer["load_seconds"]))
 
+    def interrupt(self) -> None:
+        """End the runner from another thread: whoever waits for it gets DeviceError."""
+        self._line.interrupt()
+
     def close(self) -> None:
         """End the runner, which deletes what it wrote, and the way to it."""
         try:

@@ -4,8 +4,8 @@ The file lies in `$EDGEWISE_CONFIG`, or in `edgewise` of the user's folder for c
 
     [pi]
     address = "ssh://pi@board:22"
-    threads = 4                                      # threads while latency is measured there
-    benchmark_model = "/home/me/benchmark_model"     # of a phone: the vendor's tool, on this machine
+    threads = 4  # threads while latency is measured there
+    benchmark_model = "/home/me/benchmark_model"  # of a phone: the vendor's tool, on this machine
 
 It is rewritten as a whole, under a lock, so that comments in it are not kept: `add` and `remove`
 tell whether there were any. `resolve` is the one place where a name becomes an address.
