@@ -1,7 +1,7 @@
-"""Where the bundle lies on a device, and how it gets there: shared by boards (ssh) and phones (adb).
+"""Where the bundle lies on a device, and how it gets there, over ssh as over adb.
 
 A device needs a POSIX shell and the tools of a busybox or a toybox (`tar`, `df`, `ls`, `mkdir`,
-`mv`, `rm`, `tail`, `uname`), nothing else. All there is in one folder, the *place*:
+`mv`, `rm`, `tail`, `uname`, `id`), nothing else. All there is in one folder, the *place*:
 
 | path below the place | what |
 |---|---|
@@ -9,18 +9,39 @@ A device needs a POSIX shell and the tools of a busybox or a toybox (`tar`, `df`
 | `<digest>.part-<pid>` | one that a running shell unpacks; deleted when that ends early |
 | `run-<pid>` | the temporary files of a running runner; deleted by the shell that started it |
 
-What a process left that was killed is deleted by the next look at the place.
+What a killed process left is deleted by the next look at the place. A bundle is complete when it
+has all files in their sizes: what a board that lost its power has not written to its card is found.
+Their content was checked by gzip when they arrived; `prepare(thoroughly=True)` compares it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices import scripts
 from edgewise.targets.validation.devices.bundle.installation import Bundle
+
+_LOOK_SECONDS = 120.0
+_CONTENT_SECONDS = 600.0
+_SLOWEST_BYTES = 50_000  # a second, over the slowest line that is waited for
+_BLOCK = 4096  # what a file takes at least
+_TEMPORARY_KIB = 32 * 1024  # for the files of the runner
+_ARM64 = ("aarch64", "arm64")
+_FULL = ("no space left", "quota exceeded", "write error")
+_STATES = {
+    "foreign": "belongs to somebody else or is open to others",
+    "full": "is full",
+    "noexec": "lets no program run (mounted noexec)",
+    "unwritable": "cannot be written to",
+}
 
 
 class LineLost(DeviceError):
@@ -66,24 +87,153 @@ class Store:
 
     def __init__(self, shell: Shell, bundle: Bundle, places: Sequence[str]) -> None:
         """`places` are folders in order of preference, as words that the device's shell expands:
-        constants of this program, never what a user wrote."""
+        constants of this program, never what a user wrote. Nothing else lies in them."""
         self._shell, self._bundle, self._places = shell, bundle, places
 
-    def prepare(self) -> Kept:
-        """Bring the bundle there where it is missing or damaged, and delete older ones.
+    def prepare(self, *, thoroughly: bool = False) -> Kept:
+        """Bring the bundle there where it is missing or damaged, and delete others.
+
+        `thoroughly` reads the content of the files there, and not their sizes alone.
 
         Raises DeviceError: no ARM64 system, no space, no place that may run programs, no `tar`, or
         the bundle arrives damaged twice.
         """
-        raise NotImplementedError
+        expected = scripts.listed(self._bundle.root)
+        seen = self._look()
+        if thoroughly:
+            self._distrust(seen)
+        for last in (False, True):
+            if _complete(seen, expected) is None:
+                self._push(seen, self._room(seen, expected), retry=not last)
+                seen = self._look()
+        place = _complete(seen, expected)
+        if place is None:
+            raise DeviceError(
+                "the bundle arrives damaged",
+                where=self._shell.address,
+                why="files are missing or cut off after it was sent twice",
+                remedy="Check the disk of the device, or run `edgewise emulator install` again.",
+            )
+        return Kept(place.path, place.path / self._bundle.digest, seen.machine, seen.kernel)
 
     def start_script(self, kept: Kept) -> str:
-        """What starts the runner there: it writes `STARTED` and a line end first, keeps temporary
-        files below the place, and deletes them when the runner ends, however it does."""
-        raise NotImplementedError
+        """What starts the runner there: it writes `scripts.STARTED` and a line end first, keeps
+        temporary files below the place, and deletes them when the runner ends, however it does."""
+        return scripts.start(kept.place, self._bundle.runner(kept.root))
 
     def clean(self) -> tuple[str, ...]:
         """Delete all that Edgewise keeps there, and name it.
 
-        Raises DeviceError where another run uses it."""
-        raise NotImplementedError
+        Raises DeviceError where another run uses it.
+        """
+        said = self._shell.run(scripts.clean(self._places), timeout=_LOOK_SECONDS)
+        if said.code == scripts.BUSY:
+            raise DeviceError(
+                "another run uses the device",
+                where=self._shell.address,
+                remedy="Wait until it has ended, and try again.",
+            )
+        self._expect(said, "delete the bundle")
+        return scripts.read_clean(said.output)
+
+    def _look(self) -> scripts.Seen:
+        digest = self._bundle.digest
+        said = self._shell.run(scripts.look(self._places, digest), timeout=_LOOK_SECONDS)
+        self._expect(said, "look at the device")
+        seen = scripts.read_look(said.output)
+        if seen.machine not in _ARM64:
+            raise DeviceError(
+                "the device is no ARM64 system",
+                where=self._shell.address,
+                why=f"`uname -m` says '{seen.machine}'",
+                remedy="Artifacts run on 64-bit ARM: install a 64-bit system (aarch64) there, or "
+                "name another device.",
+            )
+        others = [place for place in seen.places if place.has_others]
+        if not others:
+            return seen
+        for place in others:
+            drop = scripts.drop_others(place.path, digest)
+            self._expect(self._shell.run(drop, timeout=_LOOK_SECONDS), "delete an older bundle")
+            place.has_others = False
+        said = self._shell.run(scripts.look(self._places, digest), timeout=_LOOK_SECONDS)
+        return scripts.read_look(said.output)
+
+    def _distrust(self, seen: scripts.Seen) -> None:
+        """Take a bundle whose content is not ours, or cannot be told, for a damaged one."""
+        for place in seen.places:
+            if place.files is not None:
+                script = scripts.contents(place.path / self._bundle.digest)
+                said = self._shell.run(script, timeout=_CONTENT_SECONDS)
+                if scripts.read_contents(said.output) != scripts.hashed(self._bundle.root):
+                    place.files = {}
+
+    def _room(self, seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place:
+        """The first place that can take the bundle."""
+        blocks = sum(math.ceil(size / _BLOCK) for size in expected.values())
+        needed = (blocks + len({folder for folder, _ in expected})) * _BLOCK // 1024
+        needed += _TEMPORARY_KIB
+        reasons = []
+        for place in seen.places:
+            if place.state != "fit":
+                reasons.append(f"{place.path} {_STATES[place.state]}")
+            elif place.free_kib is not None and place.free_kib < needed:
+                reasons.append(f"{place.path} has {place.free_kib // 1024} MB free")
+            else:
+                return place
+        raise DeviceError(
+            f"no place for the bundle, which needs {needed // 1024} MB",
+            where=self._shell.address,
+            why="; ".join(reasons) or "the device names no folder",
+            remedy="Free space there, or set XDG_CACHE_HOME on the device to a folder of a disk "
+            "that has room and lets programs run.",
+        )
+
+    def _push(self, seen: scripts.Seen, place: scripts.Place, *, retry: bool) -> None:
+        if "tar" not in seen.tools:
+            raise DeviceError(
+                "the device has no tar",
+                where=self._shell.address,
+                remedy="Install tar or busybox there: the bundle is unpacked with it.",
+            )
+        packed = "gzip" in seen.tools
+        script = scripts.push(
+            place.path, self._bundle.digest, packed=packed, replace=place.files is not None
+        )
+        timeout = 120 + self._bundle.archive.stat().st_size / _SLOWEST_BYTES
+        try:
+            if packed:
+                said = self._shell.run(script, source=self._bundle.archive, timeout=timeout)
+            else:
+                said = self._push_unpacked(script, timeout * 4)
+        except LineLost:
+            if not retry:
+                raise
+            return  # the next look tells what arrived
+        if any(word in said.errors.lower() for word in _FULL):
+            raise DeviceError(
+                "the disk of the device is full",
+                where=f"{self._shell.address}, {place.path}",
+                why=said.errors.splitlines()[0],
+                remedy="Free space there; what had arrived of the bundle was deleted.",
+            )
+        self._expect(said, "unpack the bundle")
+
+    def _push_unpacked(self, script: str, timeout: float) -> Said:
+        """For a device without gzip."""
+        with tempfile.NamedTemporaryFile(prefix="edgewise-", suffix=".tar") as plain:
+            with gzip.open(self._bundle.archive) as packed:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+            plain.flush()
+            return self._shell.run(script, source=Path(plain.name), timeout=timeout)
+
+    def _expect(self, said: Said, what: str) -> None:
+        if said.code != 0:
+            last = said.errors.strip().splitlines()[-1:] or [f"it ended with code {said.code}"]
+            raise DeviceError(f"cannot {what}", where=self._shell.address, why=last[0])
+
+
+def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place | None:
+    return next(
+        (place for place in seen.places if place.state == "fit" and place.files == expected), None
+    )

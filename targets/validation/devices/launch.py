@@ -1,0 +1,95 @@
+"""The beginning and the end of a runner that a device's shell started (`store.start_script`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from contextlib import suppress
+
+from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.device import Device
+from edgewise.targets.validation.devices.scripts import NO_FOLDER, STARTED
+
+_PATIENCE = 60.0
+#: exit code of a shell whose command was ended by a signal, less the signal
+_BY_SIGNAL = 128
+_SIGNALS = {
+    signal.SIGABRT: "the runtime gave up (SIGABRT)",
+    signal.SIGBUS: "it read what is not there any more (SIGBUS): the disk failed, or is full",
+    signal.SIGILL: "it met an instruction that this processor does not have (SIGILL)",
+    signal.SIGSEGV: "the runtime crashed (SIGSEGV)",
+    signal.SIGTERM: "somebody ended it (SIGTERM)",
+}
+
+
+def await_start(
+    process: subprocess.Popen[bytes], device: Device, *, patience: float = _PATIENCE
+) -> subprocess.Popen[bytes]:
+    """Read what the device says of its own until the script says that it starts the runner.
+
+    Raises what `device.explain` makes of it where that does not happen, and ends the process.
+    """
+    assert process.stdout is not None
+    timer = threading.Timer(patience, end, (process,))
+    timer.daemon = True
+    timer.start()
+    try:
+        for line in process.stdout:
+            if line.rstrip() == STARTED.encode():
+                return process
+        raise _not_started(process, device)
+    except BaseException:
+        end(process)
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        raise
+    finally:
+        timer.cancel()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its group."""
+    if process.poll() is None:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def explain_end(address: str, code: int | None, said: str) -> DeviceError:
+    """Why the runner itself ended: the exit code of the shell that started it, and its errors."""
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    if code == _BY_SIGNAL + signal.SIGKILL:
+        return DeviceError(
+            "the runner was killed",
+            where=address,
+            why="most likely the device ran out of memory (SIGKILL)",
+            remedy="Free memory there, or try a smaller model.",
+        )
+    if code is not None and code - _BY_SIGNAL in _SIGNALS:
+        why = _SIGNALS[signal.Signals(code - _BY_SIGNAL)]
+        return DeviceError("the runner ended", where=address, why=why)
+    if code == NO_FOLDER:
+        return DeviceError(
+            "no folder for temporary files can be made",
+            where=address,
+            why=lines[-1] if lines else "the disk is full",
+            remedy="Free space on the device.",
+        )
+    why = lines[-1] if lines else f"it ended with code {code}"
+    return DeviceError("the runner ended", where=address, why=why)
+
+
+def _not_started(process: subprocess.Popen[bytes], device: Device) -> DeviceError:
+    assert process.stderr is not None
+    try:
+        code: int | None = process.wait(timeout=5)
+        said = process.stderr.read().decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        code, said = None, "it says nothing"
+    if code == -signal.SIGKILL:
+        said = "it did not start in time"
+    return device.explain(code, said.strip())
