@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from edgewise import cli_files, cli_stages
+from edgewise import cli_emulator, cli_files, cli_stages
 from edgewise import cli_options as options
 from edgewise.cli_run import run_app, run_command
 from edgewise.cli_values import (
@@ -67,12 +67,7 @@ def build(
     ] = None,
     calibration: options.Calibration = None,
     evaluation: options.Evaluation = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="android, apple or arm; repeat for several. All by default."
-        ),
-    ] = None,
+    target: options.Targets = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +95,7 @@ def build(
     mean: options.Mean = None,
     std: options.Std = None,
     layout: options.Layout = None,
+    devices: options.Devices = None,
     threads: options.Threads = None,
     profile: options.Profile = False,
     json: options.Json = False,
@@ -125,7 +121,7 @@ def build(
             **precisions(precision),
             **settings(setting),
         }
-        build_command(terminal, source, values, target, json=json)
+        build_command(terminal, source, values, target, devices, json=json)
 
     run_command(action, verbose=verbose)
 
@@ -149,9 +145,8 @@ def validate(
             metavar="PATH", help="Model it was emitted from; ../stages/qdq-<target>.onnx."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--on", metavar="DEVICE", help="Device to run on.")
-    ] = "local",
+    devices: options.Devices = None,
+    target: options.Targets = None,
     metric: options.MetricName = None,
     limit: options.Limit = None,
     accuracy_drop: options.AccuracyDrop = None,
@@ -185,10 +180,12 @@ def validate(
             **budget_values(accuracy_drop, min_accuracy, max_latency_ms, min_speedup, max_size_mb),
             **settings(setting),
         }
-        validate_command(terminal, project, values, artifact, hub, reference, device, json=json)
+        models = hub, reference
+        validate_command(terminal, project, values, artifact, models, devices, target, json=json)
 
     run_command(action, verbose=verbose)
 
 
 app.command()(cli_files.merge)
 app.command(name="run")(cli_files.execute)
+app.add_typer(cli_emulator.emulator)

@@ -34,6 +34,7 @@ def build_command(
     source: str | None,
     values: Values,
     targets: Sequence[str] | None,
+    devices: Sequence[str] | None,
     *,
     json: bool,
 ) -> None:
@@ -42,7 +43,7 @@ def build_command(
     if file is None:
         values = {("model", "source"): source, **values}
     project = load_project(file, from_flags(values), targets=targets)
-    result = build_project(project, progress=terminal.progress)
+    result = build_project(project, devices=devices, progress=terminal.progress)
     if json:
         terminal.result().write(to_json(result.report.as_dict()))
     else:

@@ -67,6 +67,23 @@ Percentile = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Share of values kept by method percentile, in percent."),
 ]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="DEVICE",
+        help="Device to validate on: local (default), emulated:cortex-a53, ssh://user@host, "
+        "adb:SERIAL, mac:user@host, or a name from `edgewise devices`; repeat for several.",
+    ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="android, apple or arm; repeat for several. All by default.",
+    ),
+]
 Profile = Annotated[
     bool,
     typer.Option("--profile", help="Time the parts of each artifact, too; takes a few seconds."),

@@ -48,6 +48,7 @@ PrecisionName = Annotated[
     Field(json_schema_extra={"enum": [*PRECISIONS, *PRECISION_ALIASES]}),
 ]
 TargetName = Annotated[str, AfterValidator(_target)]
+DeviceText = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1)]
 Pair = Annotated[tuple[Size, Size], Field(strict=False)]
@@ -211,6 +212,14 @@ class TargetTable(Table):
         Field(description="Number formats of weights (w) and activations (a)."),
         Allowed(_PRECISION_TEXT),
     ] = "w8a8"
+    devices: Annotated[
+        Annotated[tuple[DeviceText, ...], Field(strict=False, min_length=1)] | None,
+        Field(
+            description="Where the artifact is validated, as in local, emulated:cortex-a53, "
+            "ssh://user@host, adb:SERIAL, or a name from `edgewise devices`; local without it."
+        ),
+        Allowed('a list of devices, such as ["local", "emulated:cortex-a53"]'),
+    ] = None
 
     @property
     def options(self) -> dict[str, OptionValue]:
@@ -359,8 +368,14 @@ class LatencyTable(Table):
     """[latency]"""
 
     threads: Annotated[
-        int, Field(ge=1, description="Threads while latency is measured."), Allowed(_SIZE_TEXT)
-    ] = 1
+        int | None,
+        Field(
+            ge=1,
+            description="Threads while latency is measured; without it, those of the named device, "
+            "else 1.",
+        ),
+        Allowed(_SIZE_TEXT),
+    ] = None
     profile: Annotated[
         bool,
         Field(description="Time the parts of each artifact, too, beside those of its fp32 file."),

@@ -141,7 +141,8 @@ def _names_module(value: str, folder: Path) -> bool:
     return is_reference(value) and ".py:" not in value and not (folder / value).exists()
 
 
-def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
+def refuse_unknown_targets(targets: Iterable[str]) -> None:
+    """Raises UsageError for what is no target."""
     for name in targets:
         if name not in TARGETS:
             raise UsageError(
@@ -149,6 +150,10 @@ def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
                 where="--target",
                 remedy=f"Allowed: {', '.join(TARGETS)}.",
             )
+
+
+def _keep_targets(content: dict[str, Any], targets: Iterable[str]) -> None:
+    refuse_unknown_targets(targets)
     tables = content.get("targets", {})
     if isinstance(tables, dict):  # anything else is the validation's to refuse
         content["targets"] = {name: tables.get(name, {}) for name in targets}

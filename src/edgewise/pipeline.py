@@ -29,6 +29,7 @@ from edgewise.exporters import export as export_model
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, save
 from edgewise.labels import labels_for
+from edgewise.on_devices import reach
 from edgewise.output import OutputFolder
 from edgewise.plan import Plan, TargetPlan, make_plan
 from edgewise.progress import SILENT, Progress
@@ -37,7 +38,7 @@ from edgewise.report import Report, render_page, to_json
 from edgewise.report.gather import Gathered, make_report
 from edgewise.targets import TARGETS, Artifact, EmitOptions
 from edgewise.targets.validation import Baseline, Budget, TargetResult
-from edgewise.targets.validation import validate as validate_artifact
+from edgewise.validation_runs import Candidate, Terms, validate_candidates
 
 if TYPE_CHECKING:
     from edgewise.exporters.pytorch import Module
@@ -98,6 +99,7 @@ def build(
     method: str | None = None,
     percentile: float | None = None,
     budget: Budget | None = None,
+    devices: Sequence[str] | None = None,
     threads: int | None = None,
     profile: bool | None = None,
     progress: Progress = SILENT,
@@ -114,7 +116,10 @@ def build(
         metric: `top1` by default; `none` compares outputs only, and needs no labels.
         limit: use at most this many samples of each source.
         budget: limits for all targets.
-        threads: while latency is measured.
+        devices: where artifacts are validated, for the targets that run there: `local`,
+            `emulated:cortex-a53`, `ssh://user@host`, `adb:SERIAL`, `mac:user@host`, or names from
+            `edgewise devices`; this machine by default.
+        threads: while latency is measured; those of a named device by default, else one.
         profile: time the parts of each artifact, too.
 
     Returns:
@@ -124,7 +129,7 @@ def build(
         UsageError: a wrong argument, project file or path, or a folder that cannot be written.
         ModelError: the model cannot be read, or a target cannot take it.
         DataError: the data cannot be read, or holds values that cannot be used.
-        DeviceError: an artifact cannot be run.
+        DeviceError: a device is unavailable, which is told before any work, or fails.
     """
     model = None if isinstance(source, str | Path) else source
     text = str(source) if model is None else type(source).__name__
@@ -148,20 +153,26 @@ def build(
         **{("budget", key): getattr(budget, key) for key in Budget.__slots__ if budget is not None},
     }
     project = load_project(file, from_arguments(values), targets=targets)
-    return build_project(project, model=model, progress=progress)
+    return build_project(project, model=model, devices=devices, progress=progress)
 
 
 def build_project(
-    project: Project, *, model: ir.Model | Module | None = None, progress: Progress = SILENT
+    project: Project,
+    *,
+    model: ir.Model | Module | None = None,
+    devices: Sequence[str] | None = None,
+    progress: Progress = SILENT,
 ) -> BuildResult:
-    """Build what the project says; `model` stands in for its `source` when given.
+    """Build what the project says; `model` stands in for its `source` when given, and `devices`
+    for those of the targets that run there.
 
     Raises:
         EdgewiseError: see `build`.
     """
     with ExitStack() as stack:
         stack.enter_context(importable(project.folder))
-        plan = make_plan(project, has_model=model is not None)
+        plan = make_plan(project, has_model=model is not None, devices=devices)
+        reach([device for target in plan.targets for device in target.devices], progress)
         folder = stack.enter_context(OutputFolder(project.out_dir, tuple(TARGETS)))
         run = _Build(plan, folder, progress)
         report = _run(run, model)
@@ -310,8 +321,6 @@ def _validate(
     hub: ir.Model,
     data: _Data,
 ) -> dict[str, TargetResult]:
-    threads = stages.available_threads()
-    results = {}
     with ExitStack() as stack:
         baseline = None
         if data.evaluation is not None:
@@ -321,31 +330,34 @@ def _validate(
                         hub,
                         data.evaluation,
                         run.plan.metric,
-                        threads=threads,
+                        threads=stages.available_threads(),
                         progress=run.progress,
                     )
                 )
+        candidates = []
         for plan in run.plan.targets:
             with run.stage(f"emit {plan.name} fp32"):
                 fp32 = stages.emit_fp32(artifacts[plan.name], hub, run.folder.scratch)
-            with run.stage(f"validation {plan.name}"):
-                result = validate_artifact(
-                    artifacts[plan.name],
-                    reference=models[plan.name],
-                    hub=hub,
-                    fp32_artifact=fp32,
-                    source=data.evaluation,
-                    fallback=data.calibration,
-                    metric=run.plan.metric,
-                    budget=plan.budget,
-                    threads=run.plan.project.latency.threads,
-                    reference_threads=threads,
-                    baseline=baseline,
-                    profile=run.plan.project.latency.profile,
-                    progress=run.progress,
-                )
-            results[plan.name] = _in_dist(result, artifacts[plan.name], run.remarks)
-    return results
+            candidates.append(
+                Candidate(artifacts[plan.name], models[plan.name], fp32, plan.budget, plan.devices)
+            )
+        latency = run.plan.project.latency
+        terms = Terms(
+            hub=hub,
+            source=data.evaluation,
+            fallback=data.calibration,
+            metric=run.plan.metric,
+            baseline=baseline,
+            threads=latency.threads,
+            profile=latency.profile,
+        )
+        outcome = validate_candidates(candidates, terms, run.progress)
+    outcome.raise_failures()
+    run.timings.update({f"validation {key}": took for key, took in outcome.seconds.items()})
+    return {
+        key: _in_dist(result, artifacts[result.target], run.remarks)
+        for key, result in outcome.results.items()
+    }
 
 
 def _in_dist(

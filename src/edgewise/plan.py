@@ -22,7 +22,9 @@ from edgewise.errors import UsageError
 from edgewise.labels import read_labels
 from edgewise.references import is_reference
 from edgewise.targets import About, Target
+from edgewise.targets.base import LOCAL
 from edgewise.targets.validation import Budget, Metric, get_metric
+from edgewise.targets.validation.devices import ResolvedDevice, chosen, runs
 
 #: the metric that asks for agreement with fp32 only, and so for no labels
 NO_METRIC = "none"
@@ -37,6 +39,7 @@ class TargetPlan:
     scheme: Scheme
     options: dict[str, OptionValue]
     budget: Budget
+    devices: tuple[ResolvedDevice, ...]
 
     @property
     def name(self) -> str:
@@ -67,18 +70,25 @@ class Plan:
         return any(plan.scheme.needs_statistics for plan in self.targets)
 
 
-def make_plan(project: Project, *, has_model: bool = False) -> Plan:
+def make_plan(
+    project: Project, *, has_model: bool = False, devices: Sequence[str] | None = None
+) -> Plan:
     """The plan of a project; its source is not looked at where `has_model` says it stands in
     for a model object.
 
+    Args:
+        devices: in place of the project's, for the targets that run there.
+
     Raises:
+        DeviceError: there is no such device.
         UsageError: data is missing, a path does not exist, a metric is unknown, or a budget needs
             data that is not given.
         UnsupportedPrecision: a target does not offer the precision.
     """
     if not has_model:
         _check_source(project.model.source)
-    targets = tuple(_target_plan(project, name) for name in project.target_tables)
+    named = chosen(devices or ())
+    targets = tuple(_target_plan(project, name, named) for name in project.target_tables)
     check_paths(project.data)
     plan = Plan(
         project,
@@ -176,7 +186,32 @@ def budget_of(limits: BudgetLimits) -> Budget:
     )
 
 
-def _target_plan(project: Project, name: str) -> TargetPlan:
+def devices_of(
+    project: Project, target: str, named: Sequence[ResolvedDevice] = ()
+) -> tuple[ResolvedDevice, ...]:
+    """Where artifacts of a target are validated: on those of the named devices that run them, else
+    on what the project says, else on this machine.
+
+    Raises:
+        DeviceError: there is no such device.
+        UsageError: a device of the project is named twice, or does not run the target.
+    """
+    if fitting := tuple(device for device in named if runs(device, target)):
+        return fitting
+    table = project.targets.get(target)
+    devices = chosen((table and table.devices) or (LOCAL,))
+    for device in devices:
+        if not runs(device, target):
+            raise UsageError(
+                f"artifacts for {target} do not run on '{device.text}'",
+                where=f"[targets.{target}] devices",
+                remedy="Name local, a Mac (mac:user@host) for apple, a core, board or phone for "
+                "android and arm.",
+            )
+    return devices
+
+
+def _target_plan(project: Project, name: str, named: Sequence[ResolvedDevice]) -> TargetPlan:
     table = project.target_tables[name]
     target = edgewise.targets.get(name)
     scheme = target.scheme(table.precision, table.options)
@@ -186,6 +221,7 @@ def _target_plan(project: Project, name: str) -> TargetPlan:
         scheme,
         table.options,
         budget_of(project.budget.for_target(name)),
+        devices_of(project, name, named),
     )
 
 

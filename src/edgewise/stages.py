@@ -20,9 +20,11 @@ from edgewise.exporters import export as export_model
 from edgewise.graph import load, save
 from edgewise.progress import SILENT, Progress
 from edgewise.targets import Artifact, EmitOptions
+from edgewise.targets.base import LOCAL
 from edgewise.targets.manifest import load_artifact
 from edgewise.targets.validation import Baseline, Budget, Metric, TargetResult
 from edgewise.targets.validation import validate as validate_artifact
+from edgewise.targets.validation.devices import resolve
 
 if TYPE_CHECKING:
     from edgewise.exporters.pytorch import Module
@@ -150,8 +152,8 @@ def validate(
     metric: str | Metric | None = "top1",
     limit: int | None = None,
     budget: Budget = _NO_BUDGET,
-    device: str = "local",
-    threads: int = 1,
+    device: str = LOCAL,
+    threads: int | None = None,
     baseline: Baseline | None = None,
     profile: bool = False,
     progress: Progress = SILENT,
@@ -165,6 +167,9 @@ def validate(
             hub model for an artifact without a QDQ model.
         evaluation: labelled data, or None for no accuracy.
         metric: a name, a metric, or None to compare outputs only.
+        device: `local`, `emulated:cortex-a53`, `ssh://user@host`, `adb:SERIAL`, `mac:user@host`,
+            or a name from `edgewise devices`.
+        threads: while latency is measured; those of the named device without it, else one.
         profile: time the parts of the artifact, too.
 
     Raises:
@@ -184,14 +189,14 @@ def validate(
         progress.step(f"Emitting {known.target} fp32 to compare with")
         return validate_artifact(
             known,
-            reference=_reference(known, hub_model, reference, stages),
+            reference=reference_of(known, hub_model, reference, stages),
             hub=hub_model,
             fp32_artifact=emit_fp32(known, hub_model, Path(scratch)),
             source=source,
             metric=metric,
             budget=budget,
             device=device,
-            threads=threads,
+            threads=threads or resolve(device).threads or 1,
             reference_threads=available_threads(),
             baseline=baseline,
             profile=profile,
@@ -210,12 +215,18 @@ def emit_fp32(artifact: Artifact, hub: ir.Model, folder: Path) -> Artifact | Non
     return target.emit(hub, folder / manifest.target, "fp32", options=options)
 
 
-def _reference(
+def reference_of(
     artifact: Artifact,
     hub: ir.Model,
     reference: str | Path | ir.Model | None,
     stages: Path,
 ) -> ir.Model:
+    """The model that an artifact was emitted from: what the user names, else the one in `stages`.
+
+    Raises:
+        UsageError: it does not exist.
+        ModelError: it cannot be read.
+    """
     if reference is not None:
         return load(reference)
     qdq = stages / qdq_name(artifact.target)

@@ -161,7 +161,7 @@ def open_session(
         DeviceError: another device, `mac` where there is none, or a Mac that cannot be reached.
         ModelError: the package cannot be read.
     """
-    from edgewise.targets.apple.mac import MacAddress, open_on_mac
+    from edgewise.targets.apple.mac import MacAddress, open_on_mac, refuse_no_mac
     from edgewise.targets.validation.devices import resolve
 
     device = resolve(device).address.text
@@ -173,13 +173,7 @@ def open_session(
             remedy="Known devices: local, mac, and mac:user@host.",
         )
     if address is not None:
-        if not address.host and not on_mac:
-            raise DeviceError(
-                "no Mac here",
-                where="device 'mac'",
-                why="Core ML runs on Apple hardware only",
-                remedy="Use device 'local', which interprets the package, or mac:user@host.",
-            )
+        refuse_no_mac(address)
         return open_on_mac(path, manifest, address, function)
     from edgewise.targets.apple.interpreter import Interpreter
 

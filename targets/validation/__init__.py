@@ -1,7 +1,7 @@
 """What all targets share: is the artifact still the model, is it accurate, is it fast?"""
 
 from edgewise.targets.validation.baseline import Baseline
-from edgewise.targets.validation.budget import Budget, check_budget
+from edgewise.targets.validation.budget import Budget, check_budget, judge_together
 from edgewise.targets.validation.comparison import EquivalenceLimit
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.layers import compare_layers
@@ -38,6 +38,7 @@ __all__ = [
     "check_budget",
     "compare_layers",
     "get_metric",
+    "judge_together",
     "measure_latency",
     "validate",
 ]

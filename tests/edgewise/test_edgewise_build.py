@@ -138,7 +138,7 @@ def test_a_missed_budget_writes_all_and_exits_with_1(
 def test_a_failed_build_leaves_the_previous_one(
     run: Run, tiny: Any, built: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import edgewise.pipeline
+    import edgewise.validation_runs
 
     def break_down(*_: object, **__: object) -> None:
         raise OSError("the disk is full")
@@ -149,7 +149,7 @@ def test_a_failed_build_leaves_the_previous_one(
     (out / "stages").mkdir()
     (out / "stages" / "hub.onnx").write_text("previous")
     before = {file: file.read_bytes() for file in files_below(out)}
-    monkeypatch.setattr(edgewise.pipeline, "validate_artifact", break_down)
+    monkeypatch.setattr(edgewise.validation_runs, "validate_artifact", break_down)
     outcome = run(*tiny.build_flags(out))
     assert outcome.code == 70
     assert "the disk is full" in outcome.line

@@ -4,7 +4,7 @@
 of where each operation runs, beside what the rules foretold.
 """
 
-from edgewise.targets.apple.mac.link import MacAddress
+from edgewise.targets.apple.mac.link import MacAddress, meet, refuse_no_mac
 from edgewise.targets.apple.mac.session import open_on_mac
 
-__all__ = ["MacAddress", "open_on_mac"]
+__all__ = ["MacAddress", "meet", "open_on_mac", "refuse_no_mac"]

@@ -69,6 +69,24 @@ class MacAddress:
         return [*ssh, *_SSH_OPTIONS, "--", self.host, far]
 
 
+def refuse_no_mac(address: MacAddress) -> None:
+    """Raises DeviceError where the address is this machine, and that is no Mac."""
+    if not address.host and sys.platform != "darwin":
+        raise DeviceError(
+            "no Mac here",
+            where="device 'mac'",
+            why="Core ML runs on Apple hardware only",
+            remedy="Use device 'local', which interprets the package, or mac:user@host.",
+        )
+
+
+def meet(address: MacAddress) -> dict[str, Any]:
+    """What an agent there says of the machine. Raises DeviceError where there is none."""
+    refuse_no_mac(address)
+    with MacLink(address) as link:
+        return link.about
+
+
 class MacLink:
     """A running agent. One request at a time; used as a context or closed."""
 
