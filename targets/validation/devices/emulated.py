@@ -18,9 +18,16 @@ class EmulatedDevice:
     """`emulated:<cpu>`. Implements `Device`."""
 
     def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
-        """Raises DeviceError where the emulator is not installed."""
+        """Raises DeviceError where the emulator is not installed, or too old for the core."""
         self.address, self.cpu = address.text, address.detail
         self._installation = installation or installed()
+        if self.cpu not in self._installation.cpus:
+            raise DeviceError(
+                f"QEMU {self._installation.qemu_version} does not know {self.cpu}",
+                where=self.address,
+                remedy="Install a newer qemu-user, then `edgewise emulator install --force`; or "
+                f"choose one of {', '.join(self._installation.cpus)}.",
+            )
         native = self._installation.qemu is None
         self.latency_reason: str | None = None if native else NO_TIMES
         self._inherited: tuple[int, ...] = ()  # open files that the emulator gets
@@ -51,7 +58,7 @@ class EmulatedDevice:
         if installation.qemu is None:
             return runner
         prefix = installation.qemu_prefix
-        place = [] if prefix is None else ["-L", str(prefix)]
+        place = [] if prefix is None else ["-L", str(prefix / self.cpu)]
         return [str(installation.qemu), "-cpu", self.cpu, *place, *runner]
 
     def explain(self, code: int | None, said: str) -> DeviceError:

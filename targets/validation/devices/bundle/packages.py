@@ -75,8 +75,8 @@ class PackageArchive:
         return self._downloaded(into, "download", *names)
 
     def download_source(self, name: str, into: Path) -> list[Path]:
-        """The files of a source package, packed as they are. Raises DeviceError."""
-        return self._downloaded(into, "source", "--download-only", "--only-source", name)
+        """The original source of a package, packed as it is. Raises DeviceError."""
+        return self._downloaded(into, "source", "--download-only", "--tar-only", "--only-source", name)
 
     def update(self) -> None:
         """Read what the archive has. Raises DeviceError."""
@@ -197,7 +197,7 @@ def machine_sources(components: Sequence[str] = ("main",)) -> list[Source]:
     files = [Path(paths["LIST"]), *(path for path in parts if path.suffix in (".list", ".sources"))]
     found = read_sources(
         [path for path in files if path.is_file()],
-        codenames_of(_OS_RELEASE.read_text(encoding="utf-8")),
+        release_names(),
         components,
     )
     if not found:
@@ -207,6 +207,11 @@ def machine_sources(components: Sequence[str] = ("main",)) -> list[Source]:
             remedy="Add the archive of the distribution to apt's sources.",
         )
     return found
+
+
+def release_names() -> list[str]:
+    """The names of this machine's release of Debian, Ubuntu or a child of theirs."""
+    return codenames_of(_OS_RELEASE.read_text(encoding="utf-8")) if _OS_RELEASE.exists() else []
 
 
 def own_suites(components: Sequence[str] = ("main",)) -> list[str]:
