@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from edgewise.errors import UsageError
-from edgewise.targets.validation.results import Accuracy, BudgetResult, Latency, TargetResult
+from edgewise.targets.validation.instruction_baseline import DEFAULT_RISE, Rise
+from edgewise.targets.validation.results import (
+    Accuracy,
+    BudgetResult,
+    Instructions,
+    Latency,
+    TargetResult,
+)
 
 #: "MB" in budgets is the SI unit
 BYTES_PER_MB = 1_000_000
 #: budgets on what some kinds of devices cannot measure, and others can
-_OF_SOME_DEVICES = ("max_latency_ms", "min_speedup")
+_OF_SOME_DEVICES = ("max_latency_ms", "min_speedup", "max_instructions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,9 @@ class Budget:
 
     `accuracy_drop` and `min_accuracy` are in the unit of the metric (0.005 is half a point of
     top-1); `max_latency_ms` is on the median; `min_speedup` over the same target's fp32 file;
-    `max_size_mb` in MB of 10^6 bytes. Raises UsageError for a limit that is NaN.
+    `max_size_mb` in MB of 10^6 bytes; `max_instructions` on the count of one inference;
+    `max_instructions_rise` the share by which that may be above an earlier report's, which is
+    judged where there is one. Raises UsageError for a limit that is NaN.
     """
 
     accuracy_drop: float | None = None
@@ -28,6 +37,8 @@ class Budget:
     max_latency_ms: float | None = None
     min_speedup: float | None = None
     max_size_mb: float | None = None
+    max_instructions: float | None = None
+    max_instructions_rise: float | None = None
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
@@ -37,32 +48,52 @@ class Budget:
 
 
 def check_budget(
-    budget: Budget, *, accuracy: Accuracy, latency: Latency, size_bytes: int
+    budget: Budget,
+    *,
+    accuracy: Accuracy,
+    latency: Latency,
+    size_bytes: int,
+    instructions: Instructions | None = None,
+    rise: Rise | None = None,
 ) -> tuple[BudgetResult, ...]:
     """One result per limit that is set, in the order of the fields.
 
-    A value that was not measured does not keep its budget; the reason says why it is missing.
+    A value that was not measured does not keep its budget; the reason says why it is missing. A
+    `rise` has a limit without the user's, and no result where there is none.
     """
+    allowed = budget.max_instructions_rise
+    limits = replace(
+        budget,
+        max_instructions_rise=None
+        if rise is None
+        else (DEFAULT_RISE if allowed is None else allowed),
+    )
     value_and_reason = {
         "accuracy_drop": (accuracy.drop, accuracy.reason),
         "min_accuracy": (accuracy.artifact, accuracy.reason),
         "max_latency_ms": (latency.median_ms, latency.reason),
         "min_speedup": (latency.speedup, latency.reason),
         "max_size_mb": (size_bytes / BYTES_PER_MB, None),
+        "max_instructions": _count(instructions),
+        "max_instructions_rise": (None, None) if rise is None else (rise.value, rise.reason),
     }
     return tuple(
         _judge(field.name, limit, *value_and_reason[field.name])
-        for field in fields(budget)
-        if (limit := getattr(budget, field.name)) is not None
+        for field in fields(limits)
+        if (limit := getattr(limits, field.name)) is not None
     )
+
+
+def _count(instructions: Instructions | None) -> tuple[float | None, str | None]:
+    return (None, None) if instructions is None else (instructions.total, instructions.reason)
 
 
 def judge_together(results: Mapping[str, TargetResult]) -> dict[str, TargetResult]:
     """The results of several devices, each with the budgets that are judged there.
 
-    A budget on latency is judged on every device that can measure it, and missed where none of the
-    target's devices can: an emulated core does not fail what a board meets. All others, accuracy
-    and size among them, are judged on every device.
+    A budget on latency or instructions is judged on every device that can measure it, and missed
+    where none of the target's devices can: an emulated core does not fail what a board meets. All
+    others, accuracy and size among them, are judged on every device.
     """
     measured = {
         (result.target, row.name)

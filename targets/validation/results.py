@@ -123,7 +123,8 @@ class Instructions:
     """ARM64 instructions of one inference at one thread, counted under emulation: the fewest of
     `runs`. They are no time: caches, bandwidth and issue width are not in them.
 
-    `by_class` splits `total`; `ratio = total / fp32_total`.
+    `by_class` splits `total`; `ratio = total / fp32_total`; `runtime` is the name and
+    version of what ran.
     """
 
     device: str
@@ -133,6 +134,7 @@ class Instructions:
     ratio: float | None
     runs: int
     reason: str | None = None
+    runtime: str | None = None
 
     @classmethod
     def not_counted(cls, device: str, reason: str) -> Instructions:

@@ -28,12 +28,19 @@ from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
 from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
 from edgewise.targets.validation.devices import connected, has_runner
+from edgewise.targets.validation.instruction_baseline import InstructionBaseline, Rise
+from edgewise.targets.validation.instructions import (
+    NOT_ASKED_FOR,
+    count_instructions,
+    is_emulated,
+)
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.metrics import Metric
 from edgewise.targets.validation.profile import measure_profile, profile_findings
 from edgewise.targets.validation.results import (
     Accuracy,
     Equivalence,
+    Instructions,
     Latency,
     Layers,
     Profile,
@@ -81,6 +88,8 @@ def validate(
     equivalence_limit: EquivalenceLimit | None = None,
     latency_plan: LatencyPlan | None = None,
     profile: bool = False,
+    instructions: bool = False,
+    earlier: InstructionBaseline | None = None,
     progress: Progress = SILENT,
 ) -> TargetResult:
     """Measure an artifact as it lies on disk.
@@ -95,6 +104,8 @@ def validate(
         baseline: the hub model's results on `source` with `metric`, when they exist already; one
             baseline serves every target.
         profile: time the parts of the artifact, too, beside those of the fp32 file.
+        instructions: count those of an inference, which a budget on them and `earlier` do as well.
+        earlier: counts that those of an emulated device are compared with.
         threads: of the artifact; `reference_threads` of the ONNX models it is compared with.
 
     Returns:
@@ -147,7 +158,12 @@ def validate(
         if profile:
             progress.step(f"Timing the parts of {known.target}")
             parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
-    return replace(_result(known, fp32, walk, latency, parts, budget), device=device)
+    counted = Instructions.not_counted(device, NOT_ASKED_FOR)
+    if instructions or earlier is not None or budget.max_instructions is not None:
+        counted = count_instructions(target, known, fp32, device, feeds, progress=progress)
+    rise = None if earlier is None else _rise(earlier, known, counted, device)
+    result = _result(known, fp32, walk, latency, parts, counted, rise, budget)
+    return replace(result, device=device)
 
 
 def _check_direction(budget: Budget, metric: Metric | None) -> None:
@@ -274,12 +290,23 @@ def _latency_feeds(source: DataSource | None, manifest: Manifest) -> dict[str, A
     return feeds
 
 
+def _rise(
+    earlier: InstructionBaseline, artifact: Artifact, counted: Instructions, device: str
+) -> Rise | None:
+    """None where instructions cannot be counted, and so do not rise."""
+    if not is_emulated(device):
+        return None
+    return earlier.rise_of(artifact.target, artifact.manifest.precision, counted)
+
+
 def _result(
     artifact: Artifact,
     fp32: Artifact | None,
     walk: _Walk,
     latency: Latency,
     profile: Profile | None,
+    instructions: Instructions,
+    rise: Rise | None,
     budget: Budget,
 ) -> TargetResult:
     return TargetResult(
@@ -297,7 +324,13 @@ def _result(
             *(() if profile is None else profile_findings(profile)),
         ),
         budget=check_budget(
-            budget, accuracy=walk.accuracy, latency=latency, size_bytes=artifact.size_bytes
+            budget,
+            accuracy=walk.accuracy,
+            latency=latency,
+            size_bytes=artifact.size_bytes,
+            instructions=instructions,
+            rise=rise,
         ),
         profile=profile,
+        instructions=instructions,
     )

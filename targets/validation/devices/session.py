@@ -9,6 +9,8 @@ from edgewise.errors import DataError, DeviceError
 from edgewise.findings import Finding
 from edgewise.targets.base import Array, Artifact, Feeds, from_file, to_file
 from edgewise.targets.validation.devices.connections import acquire, release
+from edgewise.targets.validation.devices.counter.count import count_runs
+from edgewise.targets.validation.devices.counter.device import Region
 from edgewise.targets.validation.devices.link import RemoteModel
 
 
@@ -39,6 +41,7 @@ class DeviceSession:
         except BaseException:
             release(device)
             raise
+        self.runtime = runtime
         self.device = link.description
         self.threads = threads
         self.latency_reason = link.device.latency_reason
@@ -64,6 +67,10 @@ class DeviceSession:
     def time_runs(self, runs: int) -> list[int]:
         """Nanoseconds of each of so many runs of the prepared inputs, by the device's clock."""
         return self._opened().time(runs)
+
+    def count_runs(self, runs: int) -> list[Region]:
+        """Instructions of each of so many runs of the prepared inputs, where they are counted."""
+        return count_runs(self._opened(), runs)
 
     def close(self) -> None:
         if self._is_open:

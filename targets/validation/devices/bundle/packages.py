@@ -76,7 +76,8 @@ class PackageArchive:
 
     def download_source(self, name: str, into: Path) -> list[Path]:
         """The original source of a package, packed as it is. Raises DeviceError."""
-        return self._downloaded(into, "source", "--download-only", "--tar-only", "--only-source", name)
+        wanted = ("--only-source", "--tar-only", "--download-only")
+        return self._downloaded(into, "source", *wanted, name)
 
     def update(self) -> None:
         """Read what the archive has. Raises DeviceError."""

@@ -37,7 +37,7 @@ def _count(model: Path, cpu: str, runs: int) -> Region:
     try:
         remote = link.open(model, runtime, threads=1, outputs=outputs)
         remote.load(feeds)
-        return fewest(count_runs(link, remote, runs))
+        return fewest(count_runs(remote, runs))
     finally:
         release(device)
 

@@ -13,19 +13,19 @@ from collections.abc import Sequence
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.counter.device import CountingDevice, Region
-from edgewise.targets.validation.devices.link import RemoteModel, RunnerLink
+from edgewise.targets.validation.devices.link import RemoteModel
 
 #: marked inferences, at least
 LEAST_RUNS = 3
 _WARMUP = 2
 
 
-def count_runs(link: RunnerLink, model: RemoteModel, runs: int = LEAST_RUNS) -> list[Region]:
+def count_runs(model: RemoteModel, runs: int = LEAST_RUNS) -> list[Region]:
     """The regions of so many inferences of the sample that `model.load` brought.
 
     Raises DeviceError where the runner fails, or the counter lacks some.
     """
-    device = link.device
+    device = model.link.device
     assert isinstance(device, CountingDevice)
     device.regions()  # of earlier runs
     model.count(_WARMUP, runs)

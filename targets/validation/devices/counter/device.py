@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import IO
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.address import DeviceAddress
@@ -54,11 +56,23 @@ class CountingDevice(EmulatedDevice):
         super().__init__(address, found)
         self._counter: Counter = found.counter
         self.latency_reason = NO_TIMES
-        self._records = tempfile.TemporaryFile()  # noqa: SIM115: lives as long as the device
-        self._inherited = (self._records.fileno(),)
+        self._records: IO[bytes] | None = None
         self._read = 0
 
+    def start(self) -> subprocess.Popen[bytes]:
+        self._records = tempfile.TemporaryFile()  # noqa: SIM115 (until `close`)
+        self._read = 0
+        self._inherited = (self._records.fileno(),)
+        return super().start()
+
+    def close(self) -> None:
+        if self._records is not None:
+            self._records.close()
+            self._records = None
+        super().close()
+
     def command(self) -> list[str]:
+        assert self._records is not None
         plugin = f"{self._counter.plugin},fd={self._records.fileno()}"
         runner = self._installation.bundle.runner()
         return [str(self._counter.qemu), "-plugin", plugin, "-cpu", self.cpu, *runner]
@@ -68,6 +82,7 @@ class CountingDevice(EmulatedDevice):
 
         Raises DeviceError where other threads had a part in one: the counts would lack it.
         """
+        assert self._records is not None
         file = self._records.fileno()
         data = os.pread(file, os.fstat(file).st_size - self._read, self._read)
         self._read += len(data)
