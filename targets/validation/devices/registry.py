@@ -103,7 +103,7 @@ def add(device: NamedDevice) -> bool:
     Raises UsageError for a name that is taken or cannot be one, DeviceError for an address that is
     none.
     """
-    _check(device)
+    check(device)
     with _locked():
         devices = registered()
         if device.name in devices:
@@ -118,9 +118,8 @@ def add(device: NamedDevice) -> bool:
 def remove(name: str) -> bool:
     """Forget a device; gives whether comments of the file were lost. Raises UsageError."""
     with _locked():
-        devices = registered()
         named_device(name)
-        return _write({key: value for key, value in devices.items() if key != name})
+        return _write({key: value for key, value in registered().items() if key != name})
 
 
 def named_device(name: str) -> NamedDevice:
@@ -149,16 +148,8 @@ def check_name(name: str) -> None:
         )
 
 
-def registry_path() -> Path:
-    """`devices.toml` in `$EDGEWISE_CONFIG`, else in the user's folder for configuration."""
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    if chosen:
-        return Path(chosen).absolute() / FILE_NAME
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "edgewise" / FILE_NAME
-
-
-def _check(device: NamedDevice) -> None:
+def check(device: NamedDevice) -> None:
+    """Raises UsageError for what cannot be kept, DeviceError for an address that is none."""
     check_name(device.name)
     if DeviceAddress.of(device.address).kind == "local":
         raise UsageError("this machine needs no name", where=device.name, remedy="It is 'local'.")
@@ -169,6 +160,15 @@ def _check(device: NamedDevice) -> None:
     for value in (device.address, device.benchmark_model or ""):
         if not value.isprintable():
             raise UsageError("holds what cannot be written to a text file", where=repr(value))
+
+
+def registry_path() -> Path:
+    """`devices.toml` in `$EDGEWISE_CONFIG`, else in the user's folder for configuration."""
+    chosen = os.environ.get(CONFIG_VARIABLE)
+    if chosen:
+        return Path(chosen).absolute() / FILE_NAME
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "edgewise" / FILE_NAME
 
 
 def _devices(content: Mapping[str, Any]) -> dict[str, NamedDevice]:
@@ -187,7 +187,7 @@ def _devices(content: Mapping[str, Any]) -> dict[str, NamedDevice]:
             raise ValueError(f"[{name}] has no address")
         devices[name] = NamedDevice(name, **table)
         try:
-            _check(devices[name])
+            check(devices[name])
         except UsageError as error:
             raise ValueError(str(error)) from None
     return devices

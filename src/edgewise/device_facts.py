@@ -1,0 +1,147 @@
+"""What a device says of itself when it is met: `edgewise devices test`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgewise.errors import DeviceError
+from edgewise.progress import Progress
+from edgewise.targets.manifest import tool_versions
+from edgewise.targets.validation.devices import ResolvedDevice, connected
+from edgewise.targets.validation.devices.bundle.installation import installed
+from edgewise.targets.validation.devices.runner import cpu_facts, status
+
+#: features of Linux' ARM64 kernels that decide how fast low precisions are, by their usual names
+NOTABLE = {
+    "asimdhp": "fp16",
+    "asimddp": "dotprod",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "sve",
+    "sve2": "sve2",
+    "sme": "sme",
+}
+_ROUND_TRIPS = 5
+_RUNTIMES = ("onnxruntime", "ai-edge-litert", "coremltools")
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One connection to a device. None, or empty, where it does not tell."""
+
+    device: str
+    address: str
+    description: str
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    #: of the files that Edgewise keeps there
+    bundle: str | None = None
+    connect_seconds: float | None = None
+    round_trip_ms: float | None = None
+    latency_reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def told(self) -> dict[str, str]:
+        """Lines for people, by label; what the device does not tell is left out."""
+        lines = {
+            "device": self.description,
+            "model": self.machine.get("model"),
+            "machine": _joined(
+                self.machine.get("machine"),
+                _unit(self.machine.get("cores"), "cores"),
+                self.machine.get("system"),
+            ),
+            "cpu": self.machine.get("cpu") or ", ".join(self.machine.get("cpu_parts") or ()),
+            "features": _features(self.machine.get("features")),
+            "memory": _memory(self.machine.get("memory_mb")),
+            "runtimes": ", ".join(f"{name} {text}" for name, text in self.runtimes.items()),
+            "governor": _joined(
+                self.status.get("governor"), _unit(self.status.get("frequency_mhz"), "MHz")
+            ),
+            "temperature": _unit(self.status.get("temperature_c"), "°C"),
+            "load": _unit(self.status.get("load"), ""),
+            "bundle": self.bundle and f"{self.bundle[:12]}, complete there",
+            "round trip": _unit(self.round_trip_ms, "ms"),
+            "connected in": _unit(self.connect_seconds, "s"),
+            "latency": self.latency_reason and f"not measured there: {self.latency_reason}",
+        }
+        return {label: str(text) for label, text in lines.items() if text}
+
+
+def meet(device: ResolvedDevice, progress: Progress) -> Meeting:
+    """Connect to a device and ask it. Raises DeviceError where it cannot be used."""
+    progress.step(f"connect to {device.text}")
+    kinds: dict[str, Callable[[ResolvedDevice], Meeting]] = {"local": _local, "mac": _mac}
+    return kinds.get(device.address.kind, _runner)(device)
+
+
+def _runner(device: ResolvedDevice) -> Meeting:
+    began = time.monotonic()
+    with connected(device.text) as link:
+        seconds = time.monotonic() - began
+        trips = []
+        for _ in range(_ROUND_TRIPS):
+            began = time.perf_counter()
+            said, _ = link.request("status")
+            trips.append(time.perf_counter() - began)
+        bundle = installed().bundle
+        return Meeting(
+            device.text,
+            device.address.text,
+            link.description,
+            {key: value for key, value in link.hello.items() if key != "protocol"},
+            said,
+            {name: bundle.versions[name] for name in _RUNTIMES if name in bundle.versions},
+            None if device.address.kind == "emulated" else bundle.digest,
+            round(seconds, 3),
+            round(min(trips) * 1e3, 3),
+            link.device.latency_reason,
+        )
+
+
+def _local(device: ResolvedDevice) -> Meeting:
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.release(),
+        **cpu_facts(),
+    }
+    versions = tool_versions(*_RUNTIMES)
+    return Meeting(device.text, device.address.text, "this machine", machine, status(), versions)
+
+
+def _mac(device: ResolvedDevice) -> Meeting:
+    from edgewise.targets.apple.mac import MacAddress, meet
+
+    address = MacAddress.of(device.address.text)
+    if address is None:
+        raise DeviceError(f"'{device.text}' is no Mac")
+    began = time.monotonic()
+    about = meet(address)
+    seconds = round(time.monotonic() - began, 3)
+    return Meeting(device.text, device.address.text, str(address), about, connect_seconds=seconds)
+
+
+def _features(found: object) -> str:
+    names = [name for key, name in NOTABLE.items() if isinstance(found, list) and key in found]
+    return " ".join(names)
+
+
+def _memory(megabytes: float | None) -> str:
+    return "" if megabytes is None else f"{megabytes / 1000:.1f} GB"
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:g} {unit}".strip()
+
+
+def _joined(*parts: object) -> str:
+    return ", ".join(str(part) for part in parts if part)
