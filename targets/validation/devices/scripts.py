@@ -59,8 +59,9 @@ look() {
 }
 inspect() {
   drop_dead "$1"
-  trial="$1/run-$$"
-  if printf '#!%s\\nexit 0\\n' "$(command -v sh)" > "$trial" 2>/dev/null; then
+  trial="$1/run-$$"; sh=/bin/sh
+  [ -x $sh ] || sh=/system/bin/sh
+  if printf '#!%s\\nexit 0\\n' "$sh" > "$trial" 2>/dev/null; then
     chmod 700 "$trial"
     if "$trial" 2>/dev/null; then echo "state fit"; else echo "state noexec"; fi
   else
@@ -73,7 +74,7 @@ inspect() {
     case $item in "$1/$digest"|"$1"/run-*|*.part-*|"$1/*") ;; *) echo "other $item";; esac
   done
   if [ -d "$1/$digest" ]; then
-    echo "listing"; (cd "$1/$digest" && ls -lnR . 2>/dev/null); echo "end"
+    echo "listing"; (cd "$1/$digest" && ls -lnRA . 2>/dev/null); echo "end"
   fi
 }
 """
@@ -243,7 +244,7 @@ def _answer(output: str) -> Iterator[str]:
 
 
 def _read_listing(lines: Iterable[str]) -> dict[tuple[str, str], int]:
-    """`ls -lnR .`: a line `./folder:` before the files of each folder. Dates differ in their
+    """`ls -lnRA .`: a line `./folder:` before the files of each folder. Dates differ in their
     number of words from one `ls` to the next, so that a file is known by its last word."""
     files: dict[tuple[str, str], int] = {}
     folder = ""

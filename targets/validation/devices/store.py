@@ -165,7 +165,8 @@ class Store:
             if place.files is not None:
                 script = scripts.contents(place.path / self._bundle.digest)
                 said = self._shell.run(script, timeout=_CONTENT_SECONDS)
-                if scripts.read_contents(said.output) != scripts.hashed(self._bundle.root):
+                content = scripts.hashed(self._bundle.root).items()
+                if not content <= scripts.read_contents(said.output).items():
                     place.files = {}
 
     def _room(self, seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place:
@@ -233,7 +234,10 @@ class Store:
             raise DeviceError(f"cannot {what}", where=self._shell.address, why=last[0])
 
 
-def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place | None:
-    return next(
-        (place for place in seen.places if place.state == "fit" and place.files == expected), None
-    )
+def _complete(
+    seen: scripts.Seen, expected: Mapping[tuple[str, str], int]
+) -> scripts.Place | None:
+    for place in seen.places:
+        if place.state == "fit" and expected.items() <= (place.files or {}).items():
+            return place
+    return None
