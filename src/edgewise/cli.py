@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from edgewise import cli_emulator, cli_files, cli_stages
+from edgewise import cli_devices, cli_emulator, cli_files, cli_stages
 from edgewise import cli_options as options
 from edgewise.cli_run import run_app, run_command
 from edgewise.cli_values import (
@@ -87,6 +87,7 @@ def build(
     max_latency_ms: options.MaxLatency = None,
     min_speedup: options.MinSpeedup = None,
     max_size_mb: options.MaxSize = None,
+    max_instructions: options.MaxInstructions = None,
     method: options.Method = None,
     percentile: options.Percentile = None,
     resize: options.Resize = None,
@@ -98,6 +99,8 @@ def build(
     devices: options.Devices = None,
     threads: options.Threads = None,
     profile: options.Profile = False,
+    instructions: options.Instructions = False,
+    baseline: options.InstructionBaseline = None,
     json: options.Json = False,
     setting: options.Settings = None,
     verbose: options.Verbose = False,
@@ -114,10 +117,19 @@ def build(
             ("calibration", "percentile"): percentile,
             ("latency", "threads"): threads,
             ("latency", "profile"): profile or None,
+            ("latency", "instructions"): instructions or None,
+            ("latency", "baseline"): baseline,
             **shapes(input_shape),
             **data_values(calibration, evaluation, metric, limit, labels),
             **image_values(resize, crop, color, mean, std, layout),
-            **budget_values(accuracy_drop, min_accuracy, max_latency_ms, min_speedup, max_size_mb),
+            **budget_values(
+                accuracy_drop,
+                min_accuracy,
+                max_latency_ms,
+                min_speedup,
+                max_size_mb,
+                max_instructions,
+            ),
             **precisions(precision),
             **settings(setting),
         }
@@ -154,6 +166,7 @@ def validate(
     max_latency_ms: options.MaxLatency = None,
     min_speedup: options.MinSpeedup = None,
     max_size_mb: options.MaxSize = None,
+    max_instructions: options.MaxInstructions = None,
     project: options.Project = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -163,6 +176,8 @@ def validate(
     layout: options.Layout = None,
     threads: options.Threads = None,
     profile: options.Profile = False,
+    instructions: options.Instructions = False,
+    baseline: options.InstructionBaseline = None,
     json: options.Json = False,
     setting: options.Settings = None,
     verbose: options.Verbose = False,
@@ -175,9 +190,18 @@ def validate(
         values: Values = {
             ("latency", "threads"): threads,
             ("latency", "profile"): profile or None,
+            ("latency", "instructions"): instructions or None,
+            ("latency", "baseline"): baseline,
             **data_values(None, evaluation, metric, limit),
             **image_values(resize, crop, color, mean, std, layout),
-            **budget_values(accuracy_drop, min_accuracy, max_latency_ms, min_speedup, max_size_mb),
+            **budget_values(
+                accuracy_drop,
+                min_accuracy,
+                max_latency_ms,
+                min_speedup,
+                max_size_mb,
+                max_instructions,
+            ),
             **settings(setting),
         }
         models = hub, reference
@@ -188,4 +212,5 @@ def validate(
 
 app.command()(cli_files.merge)
 app.command(name="run")(cli_files.execute)
+app.add_typer(cli_devices.devices)
 app.add_typer(cli_emulator.emulator)

@@ -88,6 +88,23 @@ Profile = Annotated[
     bool,
     typer.Option("--profile", help="Time the parts of each artifact, too; takes a few seconds."),
 ]
+Instructions = Annotated[
+    bool,
+    typer.Option(
+        "--instructions",
+        help="Count the instructions of an inference on emulated devices "
+        "(`edgewise emulator install --counter`).",
+    ),
+]
+InstructionBaseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="PATH",
+        help="An earlier report.json: its instruction counts must not be exceeded by 0.5 %, or "
+        "[budget] max_instructions_rise.",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", help="Threads while latency is measured.")
 ]
@@ -132,4 +149,12 @@ MinSpeedup = Annotated[
 MaxSize = Annotated[
     float | None,
     typer.Option("--max-size-mb", metavar="MB", help="Budget: most megabytes on disk."),
+]
+MaxInstructions = Annotated[
+    float | None,
+    typer.Option(
+        "--max-instructions",
+        metavar="N",
+        help="Budget: most instructions per inference on an emulated core.",
+    ),
 ]

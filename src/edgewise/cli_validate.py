@@ -21,7 +21,13 @@ from edgewise.errors import DeviceError, UsageError
 from edgewise.graph import load
 from edgewise.on_devices import Outcome
 from edgewise.pipeline import importable
-from edgewise.plan import budget_of, devices_of, image_preprocessing, metric_of
+from edgewise.plan import (
+    budget_of,
+    devices_of,
+    earlier_counts,
+    image_preprocessing,
+    metric_of,
+)
 from edgewise.report import FORMAT, print_results, to_json
 from edgewise.targets import TARGETS, Artifact
 from edgewise.targets.manifest import load_artifact
@@ -150,6 +156,8 @@ def _validate(
     metric: Metric | None,
 ) -> Outcome[TargetResult]:
     folder = choice.artifacts[0].path.parent.parent / "stages"
+    devices = [device for group in choice.devices.values() for device in group]
+    earlier = earlier_counts(project.latency, devices)
     hub = load(models[0] or folder / stages.HUB)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewise-")))
@@ -178,7 +186,17 @@ def _validate(
                 )
             )
         latency = project.latency
-        terms = Terms(hub, source, None, metric, baseline, latency.threads, latency.profile)
+        terms = Terms(
+            hub,
+            source,
+            None,
+            metric,
+            baseline,
+            latency.threads,
+            latency.profile,
+            latency.instructions,
+            earlier,
+        )
         return validate_candidates(candidates, terms, terminal.progress)
 
 

@@ -122,6 +122,7 @@ def budget_values(
     max_latency_ms: float | None,
     min_speedup: float | None,
     max_size_mb: float | None,
+    max_instructions: float | None,
 ) -> Values:
     return {
         ("budget", "accuracy_drop"): accuracy_drop,
@@ -129,4 +130,5 @@ def budget_values(
         ("budget", "max_latency_ms"): max_latency_ms,
         ("budget", "min_speedup"): min_speedup,
         ("budget", "max_size_mb"): max_size_mb,
+        ("budget", "max_instructions"): max_instructions,
     }

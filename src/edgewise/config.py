@@ -333,6 +333,20 @@ class BudgetLimits(Table):
         Field(gt=0, description="Most megabytes (10^6 bytes) on disk."),
         Allowed(_ABOVE_ZERO_TEXT),
     ] = None
+    max_instructions: Annotated[
+        float | None,
+        Field(gt=0, description="Most ARM64 instructions per inference on an emulated core."),
+        Allowed(_ABOVE_ZERO_TEXT),
+    ] = None
+    max_instructions_rise: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="Most that instructions may rise above those of the baseline, as a share; "
+            "0.005 without it.",
+        ),
+        Allowed("a number of at least 0, such as 0.01 for one percent"),
+    ] = None
 
     def over(self, general: BudgetLimits) -> BudgetLimits:
         """These limits, with `general` where one is not given."""
@@ -381,6 +395,19 @@ class LatencyTable(Table):
         Field(description="Time the parts of each artifact, too, beside those of its fp32 file."),
         Allowed("true, false"),
     ] = False
+    instructions: Annotated[
+        bool,
+        Field(description="Count the instructions of an inference on emulated devices."),
+        Allowed("true, false"),
+    ] = False
+    baseline: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Earlier report.json whose instruction counts must not be exceeded.",
+        ),
+        Allowed("the path of a report.json"),
+    ] = None
 
 
 class Project(Table):

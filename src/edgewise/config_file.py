@@ -22,6 +22,7 @@ _PATH_KEYS: tuple[Key, ...] = (
     ("data", "calibration"),
     ("data", "evaluation"),
     ("data", "labels"),
+    ("latency", "baseline"),
     ("output", "dir"),
 )
 

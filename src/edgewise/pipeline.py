@@ -102,6 +102,8 @@ def build(
     devices: Sequence[str] | None = None,
     threads: int | None = None,
     profile: bool | None = None,
+    instructions: bool | None = None,
+    baseline: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> BuildResult:
     """Build and validate artifacts; the same as `edgewise build`, and arguments win over the file.
@@ -121,6 +123,8 @@ def build(
             `edgewise devices`; this machine by default.
         threads: while latency is measured; those of a named device by default, else one.
         profile: time the parts of each artifact, too.
+        instructions: count those of an inference on emulated devices.
+        baseline: an earlier `report.json`; its instruction counts must not be exceeded.
 
     Returns:
         The report. A missed budget is not an error here: see `BuildResult.ok`.
@@ -149,6 +153,8 @@ def build(
         ("output", "dir"): None if out is None else str(out),
         ("latency", "threads"): threads,
         ("latency", "profile"): profile,
+        ("latency", "instructions"): instructions,
+        ("latency", "baseline"): None if baseline is None else str(baseline),
         **{("targets", target, "precision"): value for target, value in chosen.items()},
         **{("budget", key): getattr(budget, key) for key in Budget.__slots__ if budget is not None},
     }
@@ -350,6 +356,8 @@ def _validate(
             baseline=baseline,
             threads=latency.threads,
             profile=latency.profile,
+            instructions=latency.instructions,
+            earlier=run.plan.earlier,
         )
         outcome = validate_candidates(candidates, terms, run.progress)
     outcome.raise_failures()

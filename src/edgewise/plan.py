@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edgewise.config import (
     BudgetLimits,
     DataTable,
     ImageTable,
+    LatencyTable,
     ModelTable,
     OptionValue,
     Project,
@@ -23,7 +24,7 @@ from edgewise.labels import read_labels
 from edgewise.references import is_reference
 from edgewise.targets import About, Target
 from edgewise.targets.base import LOCAL
-from edgewise.targets.validation import Budget, Metric, get_metric
+from edgewise.targets.validation import Budget, InstructionBaseline, Metric, get_metric
 from edgewise.targets.validation.devices import ResolvedDevice, chosen, runs
 
 #: the metric that asks for agreement with fp32 only, and so for no labels
@@ -59,6 +60,7 @@ class Plan:
     targets: tuple[TargetPlan, ...]
     image: ImagePreprocessing | None
     metric: Metric | None
+    earlier: InstructionBaseline | None
 
     @property
     def about(self) -> About:
@@ -96,6 +98,7 @@ def make_plan(
         targets,
         image_preprocessing(project.data.image),
         metric_of(project.data),
+        earlier_counts(project.latency, [d for target in targets for d in target.devices]),
     )
     if plan.quantizes and project.data.calibration is None:
         raise UsageError(
@@ -183,6 +186,8 @@ def budget_of(limits: BudgetLimits) -> Budget:
         max_latency_ms=limits.max_latency_ms,
         min_speedup=limits.min_speedup,
         max_size_mb=limits.max_size_mb,
+        max_instructions=limits.max_instructions,
+        max_instructions_rise=limits.max_instructions_rise,
     )
 
 
@@ -223,6 +228,25 @@ def _target_plan(project: Project, name: str, named: Sequence[ResolvedDevice]) -
         budget_of(project.budget.for_target(name)),
         devices_of(project, name, named),
     )
+
+
+def earlier_counts(
+    latency: LatencyTable, devices: Iterable[ResolvedDevice]
+) -> InstructionBaseline | None:
+    """The counts to compare with, where the project has any.
+
+    Raises UsageError where they cannot be read, or no device counts instructions.
+    """
+    if latency.baseline is None:
+        return None
+    if not any(device.address.kind == "emulated" for device in devices):
+        raise UsageError(
+            "there is nothing to compare with the baseline",
+            where=latency.baseline,
+            why="instructions are counted on emulated devices only",
+            remedy="Name one, such as --on emulated:cortex-a53.",
+        )
+    return InstructionBaseline.read(latency.baseline)
 
 
 def _check_budget_data(plan: Plan) -> None:

@@ -22,7 +22,13 @@ from edgewise.progress import SILENT, Progress
 from edgewise.targets import Artifact, EmitOptions
 from edgewise.targets.base import LOCAL
 from edgewise.targets.manifest import load_artifact
-from edgewise.targets.validation import Baseline, Budget, Metric, TargetResult
+from edgewise.targets.validation import (
+    Baseline,
+    Budget,
+    InstructionBaseline,
+    Metric,
+    TargetResult,
+)
 from edgewise.targets.validation import validate as validate_artifact
 from edgewise.targets.validation.devices import resolve
 
@@ -156,6 +162,8 @@ def validate(
     threads: int | None = None,
     baseline: Baseline | None = None,
     profile: bool = False,
+    instructions: bool = False,
+    earlier: InstructionBaseline | None = None,
     progress: Progress = SILENT,
 ) -> TargetResult:
     """Measure an artifact as it lies on disk: equivalence, accuracy, latency, size, budgets.
@@ -171,6 +179,8 @@ def validate(
             or a name from `edgewise devices`.
         threads: while latency is measured; those of the named device without it, else one.
         profile: time the parts of the artifact, too.
+        instructions: count those of an inference, on an emulated device.
+        earlier: counts of an earlier report, which must not be exceeded.
 
     Raises:
         UsageError: a path does not exist, or an option does not fit.
@@ -200,6 +210,8 @@ def validate(
             reference_threads=available_threads(),
             baseline=baseline,
             profile=profile,
+            instructions=instructions,
+            earlier=earlier,
             progress=progress,
         )
 

@@ -17,7 +17,14 @@ from edgewise.on_devices import Job, Outcome, run_jobs
 from edgewise.progress import Progress
 from edgewise.stages import available_threads
 from edgewise.targets import Artifact
-from edgewise.targets.validation import Baseline, Budget, Metric, TargetResult, judge_together
+from edgewise.targets.validation import (
+    Baseline,
+    Budget,
+    InstructionBaseline,
+    Metric,
+    TargetResult,
+    judge_together,
+)
 from edgewise.targets.validation import validate as validate_artifact
 from edgewise.targets.validation.devices import ResolvedDevice
 
@@ -47,6 +54,8 @@ class Terms:
     baseline: Baseline | None
     threads: int | None
     profile: bool
+    instructions: bool
+    earlier: InstructionBaseline | None
 
 
 def validate_candidates(
@@ -99,6 +108,8 @@ def _job(
             reference_threads=available_threads(),
             baseline=terms.baseline,
             profile=terms.profile,
+            instructions=terms.instructions,
+            earlier=terms.earlier,
             progress=progress,
         )
 

@@ -3,13 +3,17 @@
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget, judge_together
 from edgewise.targets.validation.comparison import EquivalenceLimit
+from edgewise.targets.validation.instruction_baseline import InstructionBaseline
 from edgewise.targets.validation.latency import LatencyPlan, measure_latency
 from edgewise.targets.validation.layers import compare_layers
 from edgewise.targets.validation.metrics import METRICS, Metric, get_metric
 from edgewise.targets.validation.results import (
     Accuracy,
     BudgetResult,
+    DelegateLatency,
+    DeviceFacts,
     Equivalence,
+    Instructions,
     Latency,
     Layers,
     NoiseFloor,
@@ -25,8 +29,12 @@ __all__ = [
     "Baseline",
     "Budget",
     "BudgetResult",
+    "DelegateLatency",
+    "DeviceFacts",
     "Equivalence",
     "EquivalenceLimit",
+    "InstructionBaseline",
+    "Instructions",
     "Latency",
     "LatencyPlan",
     "Layers",

@@ -1,4 +1,4 @@
-"""The result on the console: one row per target, then what needs a word."""
+"""The result on the console: one row per target and device, then what needs a word."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ def print_results(
         console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
     for line in (*wording.how_faithful(results), *wording.where_measured(results)):
         console.print(line, style="dim", soft_wrap=True)
+    for line in wording.instruction_lines(results):
+        console.print(line, style="dim", soft_wrap=True)
+    for line in wording.delegate_lines(results):
+        console.print(line, style="dim", soft_wrap=True)
     for line in wording.profile_lines(results, _PROFILED):
         console.print(line, style="dim", soft_wrap=True)
     for line in wording.missed_budgets(results):
@@ -84,12 +88,13 @@ def _table(
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("vs QDQ model", justify="right", no_wrap=True)
     table.add_column("budget", no_wrap=True)
-    for name, result in results.items():
-        table.add_row(*_row(name, result, notes))
+    placed = wording.is_elsewhere(results)
+    for result in results.values():
+        table.add_row(*_row(result, notes, placed=placed))
     return table
 
 
-def _row(name: str, result: TargetResult, notes: list[str]) -> list[Text]:
+def _row(result: TargetResult, notes: list[str], *, placed: bool) -> list[Text]:
     from rich.text import Text
 
     cells = (
@@ -100,8 +105,9 @@ def _row(name: str, result: TargetResult, notes: list[str]) -> list[Text]:
     )
     verdict = wording.budget(result).figure
     style = {"ok": "green", "MISSED": "bold red"}.get(verdict, "")
+    lines = [f"{result.target} {result.precision}", Path(result.artifact).name]
     return [
-        Text(f"{name} {result.precision}\n{Path(result.artifact).name}"),
+        Text("\n".join([*lines, f"on {result.device}"] if placed else lines)),
         *(Text(_two_lines(cell, notes)) for cell in cells),
         Text(verdict, style=style),
     ]

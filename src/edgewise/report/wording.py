@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgewise.findings import Finding
+from edgewise.targets.base import LOCAL
 from edgewise.targets.validation import (
     Accuracy,
     BudgetResult,
+    DelegateLatency,
     Equivalence,
+    Instructions,
     Latency,
     Layers,
     NoiseFloor,
@@ -17,6 +20,7 @@ from edgewise.targets.validation import (
     ProfilePart,
     TargetResult,
 )
+from edgewise.targets.validation.instructions import NOT_ASKED_FOR
 
 #: operators of a part that are named one by one
 _TOLD_OPERATORS = 4
@@ -67,6 +71,37 @@ def latency(latency: Latency) -> Cell:
     return Cell(figure, faster if latency.speedup >= 0.995 else slower)
 
 
+def is_elsewhere(targets: Mapping[str, TargetResult]) -> bool:
+    """Whether a device other than this machine took part, so that each row names its own."""
+    return any(result.device != LOCAL for result in targets.values())
+
+
+def facts(result: TargetResult) -> dict[str, str]:
+    """What the device said of itself, by label; what it does not tell is left out."""
+    told = result.facts
+    if told is None:
+        return {}
+    temperatures = [
+        f"{value:.1f} °C"
+        for value in (told.temperature_before_c, told.temperature_after_c)
+        if value is not None
+    ]
+    lines = {
+        "device": told.description,
+        "model": told.model,
+        "cpu": told.cpu,
+        "cores": told.cores,
+        "machine": told.machine,
+        "features": " ".join(told.features),
+        "system": told.system,
+        "runtime": told.runtime,
+        "governor": told.governor,
+        "load": told.load,
+        "temperature before and after": " to ".join(temperatures),
+    }
+    return {label: str(text) for label, text in lines.items() if text not in (None, "")}
+
+
 def where_measured(targets: Mapping[str, TargetResult]) -> list[str]:
     """`latency of android, arm: local (x86_64), threads 1`: one line per device and threads."""
     places: dict[str, list[str]] = {}
@@ -75,6 +110,25 @@ def where_measured(targets: Mapping[str, TargetResult]) -> list[str]:
             place = f"{result.latency.device}, threads {result.latency.threads}"
             places.setdefault(place, []).append(name)
     return [f"latency of {', '.join(names)}: {place}" for place, names in places.items()]
+
+
+def delegate_lines(targets: Mapping[str, TargetResult]) -> list[str]:
+    """`delegates of android on adb:XYZ: gpu 2.31 ms, nnapi not measured: ...`."""
+    return [
+        f"delegates of {result.target} on {result.device}: "
+        + "; ".join(f"{d.delegate} {delegate_summary(d)}" for d in result.delegates)
+        for result in targets.values()
+        if result.delegates
+    ]
+
+
+def delegate_summary(found: DelegateLatency) -> str:
+    """`2.31 ms (all of the graph)`, or why there is no time."""
+    if found.median_ms is None:
+        return f"not measured ({found.reason})"
+    kernels = "" if found.kernels is None else f" in {found.kernels} kernels"
+    part = {"completely": " (all of the graph)", "partially": f" (a part of the graph{kernels})"}
+    return milliseconds(found.median_ms) + part.get(found.applied or "", "")
 
 
 def equivalence(equivalence: Equivalence) -> Cell:
@@ -92,12 +146,12 @@ def equivalence(equivalence: Equivalence) -> Cell:
 def how_faithful(targets: Mapping[str, TargetResult]) -> list[str]:
     """`android: 65 layers within 1 LSB of the QDQ model, ...`: beside the outputs, what the layers
     say, and how far ONNX Runtime is from itself, fused against unfused."""
-    lines = []
+    told: dict[str, list[str]] = {}
     for name, result in targets.items():
         parts = [_layers(result.equivalence.layers), _floor(result.equivalence.floor)]
-        if told := [part for part in parts if part]:
-            lines.append(f"{name}: {'; '.join(told)}")
-    return lines
+        if text := "; ".join(part for part in parts if part):
+            told.setdefault(text, []).append(name)
+    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
 
 
 def _layers(layers: Layers | None) -> str:
@@ -149,6 +203,28 @@ def profile_line(part: ProfilePart) -> str:
     return f"{part.share:6.1%}  {milliseconds(part.ms)}{fp32}  {operators}  {part.tensor}"
 
 
+def instruction_lines(targets: Mapping[str, TargetResult]) -> list[str]:
+    """For the console: `instructions of arm on emulated:cortex-a76: 60.30 M, 0.33 of fp32: dot
+    40 %, ...`, or why there are none."""
+    lines = []
+    for name, result in targets.items():
+        counted = result.instructions
+        if counted is not None and (counted.total is not None or counted.reason != NOT_ASKED_FOR):
+            lines.append(f"instructions of {name}: {instruction_summary(counted)}")
+    return lines
+
+
+def instruction_summary(counted: Instructions) -> str:
+    if counted.total is None:
+        return f"not counted: {counted.reason}"
+    ratio = "" if counted.ratio is None else f", {counted.ratio:.3f} of fp32"
+    classes = sorted(counted.by_class.items(), key=lambda item: -item[1])
+    shares = ", ".join(
+        f"{name} {count / counted.total:.0%}" for name, count in classes if count > 0
+    )
+    return f"{counted.total / 1e6:.2f} M on {counted.device}{ratio} ({shares})"
+
+
 def operator_names(operators: Sequence[str]) -> str:
     """`PAD + CONV_2D`; a long part by its first and last operators."""
     if len(operators) <= _TOLD_OPERATORS:
@@ -169,7 +245,8 @@ def budget_line(target: str, row: BudgetResult) -> str:
     """`android max_size_mb: 0.055, limit 0.001`."""
     if row.value is None:
         return f"{target} {row.name}: not measured ({row.reason}), limit {row.limit:g}"
-    return f"{target} {row.name}: {row.value:.4g}, limit {row.limit:g}"
+    digits = ".7g" if row.name == "max_instructions" else ".4g"  # counts are exact
+    return f"{target} {row.name}: {row.value:{digits}}, limit {row.limit:{digits}}"
 
 
 def missed_budgets(targets: Mapping[str, TargetResult]) -> list[str]:
