@@ -15,7 +15,7 @@ from edgewise.targets.validation.devices.adb_client import Adb, without_noise
 from edgewise.targets.validation.devices.adb_shell import AdbShell, connect
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
-from edgewise.targets.validation.devices.launch import await_start, explain_end
+from edgewise.targets.validation.devices.launch import explain_end, launch
 from edgewise.targets.validation.devices.phone import PhoneFacts, read_phone
 from edgewise.targets.validation.devices.store import Store
 
@@ -43,10 +43,13 @@ class AdbDevice:
     def start(self) -> subprocess.Popen[bytes]:
         shell = self.shell()
         store = self._store(shell)
-        kept = store.prepare(thoroughly=self._is_suspect)
+
+        def begin(script: str) -> subprocess.Popen[bytes]:
+            return self._adb.start(shell.command(script), self.address, subprocess.PIPE)
+
+        process = launch(self, store, begin, thoroughly=self._is_suspect)
         self._is_suspect = False
-        command = shell.command(store.start_script(kept))
-        return await_start(self._adb.start(command, self.address, subprocess.PIPE), self)
+        return process
 
     def shell(self) -> AdbShell:
         """The phone's shell, once it is known to be an ARM64 phone. Raises DeviceError."""

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.device import Device
-from edgewise.targets.validation.devices.scripts import NO_FOLDER, STARTED
+from edgewise.targets.validation.devices.scripts import DAMAGED, NO_FOLDER, STARTED
+from edgewise.targets.validation.devices.store import BundleDamaged, Store
 
 _PATIENCE = 60.0
 #: exit code of a shell whose command was ended by a signal, less the signal
@@ -24,15 +26,27 @@ _SIGNALS = {
 }
 
 
-def await_start(
-    process: subprocess.Popen[bytes], device: Device, *, patience: float = _PATIENCE
+def launch(
+    device: Device,
+    store: Store,
+    begin: Callable[[str], subprocess.Popen[bytes]],
+    *,
+    thoroughly: bool,
 ) -> subprocess.Popen[bytes]:
-    """Read what the device says of its own until the script says that it starts the runner.
+    """Bring the bundle there, and start the runner in it by `begin`, which is given the script.
 
-    Raises what `device.explain` makes of it where that does not happen, and ends the process.
+    A bundle that does not start is compared with ours, and sent again once. Raises DeviceError.
     """
+    try:
+        return _await_start(begin(store.start_script(store.prepare(thoroughly=thoroughly))), device)
+    except BundleDamaged:
+        return _await_start(begin(store.start_script(store.prepare(thoroughly=True))), device)
+
+
+def _await_start(process: subprocess.Popen[bytes], device: Device) -> subprocess.Popen[bytes]:
+    """Read what the device says of its own until the script says that it starts the runner."""
     assert process.stdout is not None
-    timer = threading.Timer(patience, end, (process,))
+    timer = threading.Timer(_PATIENCE, end, (process,))
     timer.daemon = True
     timer.start()
     try:
@@ -91,5 +105,12 @@ def _not_started(process: subprocess.Popen[bytes], device: Device) -> DeviceErro
     except subprocess.TimeoutExpired:
         code, said = None, "it says nothing"
     if code == -signal.SIGKILL:
-        said = "it did not start in time"
+        said = f"it did not start in {_PATIENCE:g} s"
+    if code == DAMAGED:
+        return BundleDamaged(
+            "the bundle on the device does not start",
+            where=device.address,
+            why=(said.strip().splitlines() or ["its Python says nothing"])[-1],
+            remedy="Check the disk and the system of the device.",
+        )
     return device.explain(code, said.strip())

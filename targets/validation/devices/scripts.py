@@ -16,7 +16,7 @@ _MARK = "edgewise-answer"
 #: the line that `start` writes before the runner speaks
 STARTED = "edgewise-started"
 #: exit codes of our own, beside those of the commands
-NO_FOLDER, BUSY = 41, 42
+NO_FOLDER, BUSY, DAMAGED = 41, 42, 43
 
 #: `live`: the process that a temporary folder is named after still runs
 _COMMON = """
@@ -157,14 +157,17 @@ done
 """
 
 
-def start(place: PurePosixPath, command: Sequence[str]) -> str:
-    """Run a command whose temporary files lie below the place, and delete these after it."""
+def start(place: PurePosixPath, python: Sequence[str], command: Sequence[str]) -> str:
+    """Run a command whose temporary files lie below the place, and delete these after it; but first
+    let its Python show that it starts, while it still can be told from the command's own failing.
+    """
     return f"""{_COMMON}
 run={shlex.quote(str(place))}/run-$$
 trap 'rm -rf "$run"' EXIT
 {_SIGNALS}
 mkdir "$run" || exit {NO_FOLDER}
 TMPDIR=$run; export TMPDIR
+{shlex.join([*python, "-c", "import ctypes, json, tempfile"])} < /dev/null || exit {DAMAGED}
 echo {STARTED}
 {shlex.join(command)}
 exit $?

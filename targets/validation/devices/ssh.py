@@ -13,10 +13,10 @@ import subprocess
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
-from edgewise.targets.validation.devices.launch import await_start, explain_end
+from edgewise.targets.validation.devices.launch import explain_end, launch
 from edgewise.targets.validation.devices.openssh import FAILED, SshHost
 from edgewise.targets.validation.devices.ssh_shell import SshShell
-from edgewise.targets.validation.devices.store import Kept, Store
+from edgewise.targets.validation.devices.store import Store
 
 #: /var/tmp before /tmp, which often is memory
 PLACES = (
@@ -35,7 +35,6 @@ class SshDevice:
         self._host = SshHost.of(address.detail)
         self._installation = installation
         self._shell: SshShell | None = None
-        self._kept: Kept | None = None
         self._is_suspect = False  # the bundle there, after an end that nothing else explains
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -44,12 +43,12 @@ class SshDevice:
         self._shell = shell = SshShell(self._host, self.address)
         try:
             store = Store(shell, bundle, PLACES)
-            self._kept = store.prepare(thoroughly=self._is_suspect)
-            self._is_suspect = False
-            return await_start(shell.start(store.start_script(self._kept)), self)
+            process = launch(self, store, shell.start, thoroughly=self._is_suspect)
         except BaseException:
             self.close()
             raise
+        self._is_suspect = False
+        return process
 
     def explain(self, code: int | None, said: str) -> DeviceError:
         if code == FAILED and self._shell is not None:

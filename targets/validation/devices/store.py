@@ -48,6 +48,10 @@ class LineLost(DeviceError):
     """The line to the device broke in the middle of a command: it may be asked again."""
 
 
+class BundleDamaged(DeviceError):
+    """The bundle on the device does not start, though its files have their sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """How a script ended on a device."""
@@ -119,7 +123,8 @@ class Store:
     def start_script(self, kept: Kept) -> str:
         """What starts the runner there: it writes `scripts.STARTED` and a line end first, keeps
         temporary files below the place, and deletes them when the runner ends, however it does."""
-        return scripts.start(kept.place, self._bundle.runner(kept.root))
+        bundle = self._bundle
+        return scripts.start(kept.place, bundle.python(kept.root), bundle.runner(kept.root))
 
     def clean(self) -> tuple[str, ...]:
         """Delete all that Edgewise keeps there, and name it.
@@ -234,9 +239,7 @@ class Store:
             raise DeviceError(f"cannot {what}", where=self._shell.address, why=last[0])
 
 
-def _complete(
-    seen: scripts.Seen, expected: Mapping[tuple[str, str], int]
-) -> scripts.Place | None:
+def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place | None:
     for place in seen.places:
         if place.state == "fit" and expected.items() <= (place.files or {}).items():
             return place

@@ -1,0 +1,145 @@
+"""A real sshd on the loopback whose sessions are on a board."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from arm_board.namespace import Board
+
+#: the name of the board in the user's ssh configuration
+ALIAS = "arm-board"
+_SERVER = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host
+PidFile none
+AuthorizedKeysFile {folder}/authorized_keys
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+ForceCommand {folder}/session
+"""
+_CLIENT = """
+Host {alias} 127.0.0.1
+  HostName 127.0.0.1
+  Port {port}
+  IdentityFile {folder}/user
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`folder` holds keys, configuration, and the log of what ran."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def ssh(self) -> str:
+        """For EDGEWISE_SSH."""
+        return f"ssh -F {shlex.quote(str(self.folder / 'ssh_config'))}"
+
+    def commands(self) -> list[str]:
+        """What was asked of it."""
+        log = self.folder / "commands"
+        return log.read_text(encoding="utf-8").split("\0")[:-1] if log.exists() else []
+
+    def sessions(self) -> list[int]:
+        """The processes of sshd that serve a connection."""
+        return _children(self.process.pid)
+
+    def cut(self) -> None:
+        """Kill what serves connections, as a board without power does."""
+        waiting = self.sessions()
+        for process in waiting:
+            for child in (*_children(process), process):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+
+    def wait_for_rest(self, seconds: float = 10.0) -> list[int]:
+        """The connections that are still there after so many seconds at most."""
+        patience = time.monotonic() + seconds
+        while (left := self.sessions()) and time.monotonic() < patience:
+            time.sleep(0.05)
+        return left
+
+
+@contextmanager
+def server(board: Board, folder: Path) -> Iterator[Server]:
+    """Skips where OpenSSH's server or client is missing."""
+    sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    keygen = shutil.which("ssh-keygen")
+    if sshd is None or keygen is None or shutil.which("ssh") is None:
+        pytest.skip("no OpenSSH server here")
+    for name in ("host", "user", "stranger"):
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+    port = free_port()
+    session = folder / "session"
+    enter = shlex.join([*board.entering(), "/bin/sh", "-c"])
+    session.write_text(
+        f'#!/bin/sh\nprintf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {shlex.quote(str(folder))}/commands\n'
+        f'exec {enter} "$SSH_ORIGINAL_COMMAND"\n',
+        encoding="utf-8",
+    )
+    session.chmod(0o755)
+    key = " ".join((folder / "host.pub").read_text().split()[:2])
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}\n")
+    (folder / "sshd_config").write_text(_SERVER.format(port=port, folder=folder))
+    (folder / "ssh_config").write_text(_CLIENT.format(alias=ALIAS, port=port, folder=folder))
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's folder for privilege separation
+    with (folder / "sshd.log").open("wb") as log:
+        process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    try:
+        made = Server(folder, port, process)
+        _wait_for(made)
+        yield made
+        made.cut()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _wait_for(made: Server) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", made.port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.skip(f"sshd does not start here: {(made.folder / 'sshd.log').read_text()}")
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(word) for word in path.read_text().split()]
+    return found
