@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgewise.arrays_file import read_arrays, write_arrays
 from edgewise.cli_run import Terminal
 from edgewise.errors import UsageError
-from edgewise.execution import ROUNDINGS, Executable, TensorInfo, fit, open_file
+from edgewise.execution import ROUNDINGS, Executable, TensorInfo, close, fit, open_file
 
 Array = npt.NDArray[Any]
 #: of the dictionary that a classifier gives: beside the values under its own name
@@ -27,6 +27,7 @@ def execute_command(
     function: str | None,
     threads: int,
     rounding: str,
+    device: str,
 ) -> None:
     """`edgewise run`. Without inputs, list the tensors."""
     if threads < 1:
@@ -43,12 +44,16 @@ def execute_command(
         function=function,
         threads=threads,
         rounding="declared" if rounding == "declared" else "none",
+        device=device,
     )
-    if feeds is None:
-        _print_tensors(terminal.result(), opened)
-        return
-    terminal.progress.step("run")
-    arrays = dict(_plain(opened.run(fit(feeds, opened.inputs))))
+    try:
+        if feeds is None:
+            _print_tensors(terminal.result(), opened)
+            return
+        terminal.progress.step("run")
+        arrays = dict(_plain(opened.run(fit(feeds, opened.inputs))))
+    finally:
+        close(opened)
     if output is not None:
         write_arrays(output, arrays)
     stream = terminal.result()

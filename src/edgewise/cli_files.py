@@ -64,6 +64,14 @@ def execute(
             metavar="NAME", help="Of a package: declared (default), or none: fp16 as float32."
         ),
     ] = "declared",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            metavar="DEVICE",
+            help="local (default), emulated:cortex-a53, ssh://user@host, adb:SERIAL, or a name.",
+        ),
+    ] = "local",
     verbose: options.Verbose = False,
 ) -> None:
     """Run a model file on arrays; packages without a Mac."""
@@ -71,6 +79,6 @@ def execute(
     def action(terminal: Any) -> None:
         from edgewise.cli_execute import execute_command
 
-        execute_command(terminal, path, arrays, output, function, threads, rounding)
+        execute_command(terminal, path, arrays, output, function, threads, rounding, device)
 
     run_command(action, verbose=verbose)

@@ -1,10 +1,10 @@
-"""Running a model file on this machine: `edgewise run`.
+"""Running a model file, on this machine or on a device: `edgewise run`.
 
 | file | executed by | names, shapes and types |
 |---|---|---|
 | `.mlpackage` of any tool | Edgewise's interpreter | the package's own |
 | `.tflite`, `.onnx` of a build, beside its `manifest.json` | its target's session | the model's |
-| `.tflite`, `.onnx` alone | LiteRT, ONNX Runtime | the file's own |
+| `.tflite`, `.onnx` alone | LiteRT, ONNX Runtime; here or on the device | the file's own |
 
 What lies beside the manifest of a build is checked against it first. Arrays of another width are
 brought to the input's type where that changes no whole number.
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewise.errors import DataError, DeviceError, UsageError
+from edgewise.targets.base import LOCAL
 from edgewise.targets.manifest import MANIFEST_NAME, load_artifact
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run(
     function: str | None = None,
     threads: int = 1,
     rounding: Rounding = "declared",
+    device: str = LOCAL,
 ) -> dict[str, Any]:
     """Run a model file once.
 
@@ -80,6 +82,8 @@ def run(
         feeds: one array per input, by name.
         function: of a package with several; its default one without.
         rounding: of a package; `none` computes fp16 as float32.
+        device: `local`, `emulated:cortex-a53`, `ssh://user@host`, `adb:SERIAL`, or a name from
+            `edgewise devices`; a package of a build also runs on `mac:user@host`.
 
     Returns:
         The outputs by name; a classifier of a package also gives a label and a dictionary.
@@ -88,10 +92,13 @@ def run(
         UsageError: there is no such file, it is of another kind, or has no such function.
         ModelError: the file is damaged, or has an operation that cannot be executed here.
         DataError: an input is missing, unknown, or of another shape or type.
-        DeviceError: the runtime refuses the file, or failed on it.
+        DeviceError: the device is unavailable, or the runtime refuses the file or failed on it.
     """
-    opened = open_file(path, function=function, threads=threads, rounding=rounding)
-    return dict(opened.run(fit(feeds, opened.inputs)))
+    opened = open_file(path, function=function, threads=threads, rounding=rounding, device=device)
+    try:
+        return dict(opened.run(fit(feeds, opened.inputs)))
+    finally:
+        close(opened)
 
 
 def open_file(
@@ -100,13 +107,19 @@ def open_file(
     function: str | None = None,
     threads: int = 1,
     rounding: Rounding = "declared",
+    device: str = LOCAL,
 ) -> Executable:
-    """The file, loaded. Raises as `run` does, but for DataError."""
+    """The file, loaded; to be given to `close`. Raises as `run` does, but for DataError."""
     path = _artifact_inside(Path(path))
     if not path.exists():
         raise UsageError("no such file", where=str(path), remedy="Check the path.")
     suffix = path.suffix.lower()
     artifact = load_artifact(path) if _described_by_manifest(path) else None
+    if device != LOCAL:
+        if function is not None or rounding != "declared":
+            given = "--function" if function is not None else "--rounding"
+            raise UsageError(f"{given} is for a package on this machine", where=f"--on {device}")
+        return _on_device(path, artifact, device, threads)
     if suffix == _PACKAGE or path.is_dir():
         from edgewise.targets.apple.interpreter import Interpreter
 
@@ -121,8 +134,33 @@ def open_file(
         given = "--function" if function is not None else "--rounding"
         raise UsageError(f"{given} is for a {_PACKAGE}", where=str(path))
     if artifact is not None:
-        return _Artifact(artifact, threads)
+        return _Artifact(artifact, threads, LOCAL)
     return _TfliteFile(path, threads) if suffix == ".tflite" else _OnnxFile(path, threads)
+
+
+def close(opened: Executable) -> None:
+    """Give back what a file that was opened on a device holds there."""
+    if isinstance(opened, _Artifact | _FileOnDevice):
+        opened.close()
+
+
+def _on_device(path: Path, artifact: Artifact | None, device: str, threads: int) -> Executable:
+    """The file on a device that has a runner; what a build describes, on any that runs it."""
+    from edgewise.targets.validation.devices import resolve, runs
+
+    place = resolve(device)
+    target = {".tflite": "android", ".onnx": "arm"}.get(path.suffix.lower(), "apple")
+    if not runs(place, target) or (artifact is None and target == "apple"):
+        raise DeviceError(
+            "the file does not run there",
+            where=f"{path} on '{device}'",
+            remedy="Cores, boards and phones run .tflite and .onnx files; a Mac runs the packages "
+            "of a build.",
+        )
+    if artifact is not None:
+        return _Artifact(artifact, threads, device)
+    local = _TfliteFile(path, threads) if target == "android" else _OnnxFile(path, threads)
+    return _FileOnDevice(path, local.inputs, local.outputs, device, threads)
 
 
 def fit(feeds: Mapping[str, Array], inputs: Sequence[TensorInfo]) -> dict[str, Array]:
@@ -193,11 +231,11 @@ def _described_by_manifest(path: Path) -> bool:
 class _Artifact:
     """A file of a build, through the session of its target."""
 
-    def __init__(self, artifact: Artifact, threads: int) -> None:
+    def __init__(self, artifact: Artifact, threads: int, device: str) -> None:
         from edgewise.targets import get
 
         manifest = artifact.manifest
-        self._session: Session = get(manifest.target).open(artifact, threads=threads)
+        self._session: Session = get(manifest.target).open(artifact, device, threads=threads)
         self.inputs, self.outputs = (
             [Tensor(s.name, tuple(s.hub_shape), np.dtype(s.hub_dtype)) for s in signatures]
             for signatures in (manifest.inputs, manifest.outputs)
@@ -205,6 +243,47 @@ class _Artifact:
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         return self._session.run(dict(feeds))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class _FileOnDevice:
+    """Any ONNX or TensorFlow Lite model, in the same runtime on a device."""
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        device: str,
+        threads: int,
+    ) -> None:
+        from edgewise.targets.validation.devices import acquire, release
+
+        self.inputs, self.outputs = inputs, outputs
+        self._device = device
+        runtime = "litert" if path.suffix.lower() == ".tflite" else "onnxruntime"
+        link = acquire(device)
+        try:
+            self._model = link.open(
+                path, runtime, threads=threads, outputs=[tensor.name for tensor in outputs]
+            )
+        except BaseException:
+            release(device)
+            raise
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        (outputs,) = self._model.run([feeds])
+        return outputs
+
+    def close(self) -> None:
+        from edgewise.targets.validation.devices import release
+
+        try:
+            self._model.close()
+        finally:
+            release(self._device)
 
 
 class _OnnxFile:
