@@ -1,8 +1,7 @@
 """An Android artifact opened in LiteRT on this machine, with XNNPACK.
 
-Batches: an artifact with a free batch takes any, and the session resizes it. One with a fixed batch
-takes fewer examples as well, since data come one at a time: the last example fills the batch, and
-the outputs are cut. That asks for examples that do not look at each other, as inference does.
+An artifact with a free batch takes any, and the session resizes it; one with a fixed batch takes
+fewer examples as well (`edgewise.targets.file_form`).
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import platform
 import sys
 from typing import Any
 
-from edgewise.errors import DataError, DeviceError
+from edgewise.errors import DeviceError
 from edgewise.findings import Finding
-from edgewise.targets.android.filling import Filling
 from edgewise.targets.android.runtime import LoadFailure, load, resize
-from edgewise.targets.base import Array, Artifact, Feeds, TensorSignature, from_file, to_file
+from edgewise.targets.base import Array, Artifact, Feeds
+from edgewise.targets.file_form import FileForm, Filling
 
 
 class LiteRtSession:
@@ -30,7 +29,7 @@ class LiteRtSession:
         """Load the file and allocate its tensors. Raises DeviceError where LiteRT refuses it."""
         self.device, self.threads = f"local ({platform.machine()})", threads
         self.findings = _host_findings()
-        self._manifest = artifact.manifest
+        self._form = FileForm(artifact.manifest)
         try:
             self._interpreter: Any = load(artifact.path, threads)
         except LoadFailure as failure:
@@ -47,31 +46,18 @@ class LiteRtSession:
         """Arrays with the hub model's names, layouts and dtypes, in and out."""
         self.prepare(feeds)
         self.invoke()
-        results = {}
-        for tensor in self._manifest.outputs:
-            array = self._open().get_tensor(self._outputs[tensor.file_name])
-            results[tensor.name] = self._filling.cut(from_file(array, tensor))
-        return results
+        found = {name: self._open().get_tensor(i) for name, i in self._outputs.items()}
+        return self._form.from_file(found, self._filling)
 
     def prepare(self, feeds: Feeds) -> None:
         """Bring the inputs to the file's layout and dtype and copy them in.
 
-        Raises DataError for a missing or unknown input, or a wrong shape.
+        Raises UsageError for a missing or unknown input, DataError for a wrong shape.
         """
         interpreter = self._open()
-        expected = {tensor.name: tensor for tensor in self._manifest.inputs}
-        if set(feeds) != set(expected):
-            raise DataError(
-                "the inputs do not fit the model",
-                why=f"given {sorted(feeds)}, wanted {sorted(expected)}",
-            )
-        shapes = {name: tuple(feeds[name].shape) for name in expected}
-        self._filling = Filling.of(shapes, self._manifest)
-        arrays = {}
-        for name, tensor in expected.items():
-            array = self._filling.fill(feeds[name])
-            _check_shape(array, tensor)
-            arrays[self._inputs[tensor.file_name]] = to_file(array, tensor)
+        converted = self._form.to_file(feeds)
+        self._filling = converted.filling
+        arrays = {self._inputs[name]: array for name, array in converted.arrays.items()}
         self._resize({index: array.shape for index, array in arrays.items()})
         for index, array in arrays.items():
             interpreter.set_tensor(index, array)
@@ -103,19 +89,6 @@ class LiteRtSession:
         if self._interpreter is None:
             raise DeviceError("the session is closed", remedy="Open the artifact again.")
         return self._interpreter
-
-
-def _check_shape(array: Array, tensor: TensorSignature) -> None:
-    wanted = tensor.hub_shape
-    fits = len(array.shape) == len(wanted) and all(
-        not isinstance(dim, int) or dim == have
-        for dim, have in zip(wanted, array.shape, strict=True)
-    )
-    if not fits:
-        raise DataError(
-            f"input '{tensor.name}' has the shape {tuple(array.shape)}",
-            why=f"the artifact was built for ({', '.join(str(dim) for dim in wanted)})",
-        )
 
 
 def _host_findings() -> tuple[Finding, ...]:

@@ -12,18 +12,10 @@ import onnxruntime as ort
 from edgewise.errors import DeviceError, ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.targets.arm.host import host_findings
-from edgewise.targets.base import Array, Feeds, Manifest, to_file
+from edgewise.targets.arm.session_options import ORT_SUFFIX, SESSION_OPTIONS
+from edgewise.targets.base import Array, Feeds, Manifest
+from edgewise.targets.file_form import FileForm
 from edgewise.targets.host_cpu import HostCpu, read_host_cpu
-
-#: what an application should set, and what is set here; stands in the manifest
-SESSION_OPTIONS: Mapping[str, Any] = {
-    "runtime": "onnxruntime",
-    "execution_providers": ["CPUExecutionProvider"],
-    "graph_optimization_level": "ORT_ENABLE_ALL",
-    "execution_mode": "ORT_SEQUENTIAL",
-    "inter_op_num_threads": 1,
-    "enable_cpu_mem_arena": True,
-}
 
 
 class ArmSession:
@@ -43,23 +35,25 @@ class ArmSession:
         self.findings: tuple[Finding, ...] = host_findings(
             host, quantized=manifest.precision != "fp32"
         )
-        self._inputs = {signature.name: signature for signature in manifest.inputs}
-        self._output_names = [signature.name for signature in manifest.outputs]
+        self._form = FileForm(manifest)
+        self._output_names = [signature.file_name for signature in manifest.outputs]
         self._session: Any = _load(path, threads)
         self._binding: Any = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """Raises UsageError for a wrong input name and ModelError where a shape does not fit."""
-        session, converted = self._opened(), self._convert(feeds)
+        """Raises UsageError for a wrong input name, DataError for a wrong shape, and ModelError
+        where the runtime fails."""
+        session, converted = self._opened(), self._form.to_file(feeds)
         try:
-            results = session.run(self._output_names, converted)
+            results = session.run(self._output_names, dict(converted.arrays))
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise _failed("cannot run the artifact", error) from error
-        return dict(zip(self._output_names, (np.asarray(r) for r in results), strict=True))
+        found = dict(zip(self._output_names, (np.asarray(r) for r in results), strict=True))
+        return self._form.from_file(found, converted.filling)
 
     def prepare(self, feeds: Feeds) -> None:
         binding = self._opened().io_binding()
-        for name, array in self._convert(feeds).items():
+        for name, array in self._form.to_file(feeds).arrays.items():
             binding.bind_cpu_input(name, array)
         for name in self._output_names:
             binding.bind_output(name)
@@ -83,14 +77,6 @@ class ArmSession:
             raise DeviceError("the session is closed", remedy="Open the artifact again.")
         return self._session
 
-    def _convert(self, feeds: Feeds) -> dict[str, Array]:
-        if set(feeds) != set(self._inputs):
-            raise UsageError(
-                "the inputs are not the model's",
-                why=f"given {', '.join(sorted(feeds))}; expected {', '.join(self._inputs)}",
-            )
-        return {name: to_file(array, self._inputs[name]) for name, array in feeds.items()}
-
 
 def _load(path: Path, threads: int) -> Any:
     options = ort.SessionOptions()
@@ -100,6 +86,8 @@ def _load(path: Path, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = SESSION_OPTIONS["enable_cpu_mem_arena"]
     options.log_severity_level = 4
+    if path.suffix == ORT_SUFFIX:
+        options.add_session_config_entry("session.load_model_format", "ORT")
     try:
         return ort.InferenceSession(
             str(path), options, providers=SESSION_OPTIONS["execution_providers"]

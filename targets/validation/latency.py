@@ -9,8 +9,9 @@ steady drift favours neither.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,21 @@ from edgewise.targets.validation.results import Latency
 Clock = Callable[[], int]
 Floats = npt.NDArray[np.float64]
 _NS_PER_MS = 1e6
+
+
+@runtime_checkable
+class _LoadTimed(Protocol):
+    """A session that knows by its own clock how long the file took to load."""
+
+    load_ms: float
+
+
+@runtime_checkable
+class _Judging(Protocol):
+    """A session that can tell whether its device was fit to be timed."""
+
+    def judge(self, blocks: Sequence[Sequence[float]]) -> None:
+        """After runs that took so many milliseconds, block by block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,8 @@ def measure_latency(
     clock: Clock = time.perf_counter_ns,
     progress: Progress = SILENT,
 ) -> Latency:
-    """Milliseconds of `Session.invoke` alone; `load_ms` is the time of `open_artifact`.
+    """Milliseconds of `Session.invoke` alone; `load_ms` is the time of `open_artifact`, or what the
+    session says of it.
 
     Args:
         open_artifact, open_fp32: open the two files; both sessions are closed before return.
@@ -103,6 +120,8 @@ def measure_latency(
     began = clock()
     session = open_artifact()
     load_ms = (clock() - began) / _NS_PER_MS
+    if isinstance(session, _LoadTimed):
+        load_ms = session.load_ms
     baseline: Session | None = None
     try:
         if session.latency_reason is not None:
@@ -111,6 +130,8 @@ def measure_latency(
         baseline = open_fp32() if open_fp32 is not None else None
         fp32 = _Timed(baseline, feeds, plan, clock) if baseline is not None else None
         _take_turns(artifact, fp32, plan, progress)
+        if isinstance(session, _Judging):
+            session.judge([block.tolist() for block in artifact.blocks])
         return _result(artifact, fp32, load_ms)
     finally:
         session.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,18 +28,19 @@ from edgewise.targets.validation import layers as layerwise
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
 from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
-from edgewise.targets.validation.devices import connected, has_runner
+from edgewise.targets.validation.devices import DeviceSession, connected, has_runner
 from edgewise.targets.validation.instruction_baseline import InstructionBaseline, Rise
 from edgewise.targets.validation.instructions import (
     NOT_ASKED_FOR,
     count_instructions,
     is_emulated,
 )
-from edgewise.targets.validation.latency import LatencyPlan, measure_latency
+from edgewise.targets.validation.latency import LatencyPlan, measure_latency, not_measured
 from edgewise.targets.validation.metrics import Metric
 from edgewise.targets.validation.profile import measure_profile, profile_findings
 from edgewise.targets.validation.results import (
     Accuracy,
+    DeviceFacts,
     Equivalence,
     Instructions,
     Latency,
@@ -51,8 +53,11 @@ _NO_BUDGET = Budget()
 NO_EVALUATION_DATA = "no evaluation data"
 #: examples that every layer is replayed on
 _LAYER_SAMPLES = 2
+_LAYERS_ARE_LOCAL = "layers are compared on this machine only, not on a device"
 #: examples that go to a device at once, at most, and bytes after which no more are added
 _GROUP_SAMPLES, _GROUP_BYTES = 32, 16 << 20
+#: a group that takes longer is followed by no larger one
+_GROUP_SECONDS = 1.0
 
 
 @runtime_checkable
@@ -60,6 +65,13 @@ class _Remarking(Protocol):
     """A session that has something to say about the figures measured through it."""
 
     findings: tuple[Finding, ...]
+
+
+@runtime_checkable
+class _Telling(Protocol):
+    """A session on a device that says what it is."""
+
+    facts: DeviceFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +159,13 @@ def validate(
             f"validating {known.target}",
         )
         feeds = _latency_feeds(data, known.manifest)
-        latency = measure_latency(
+        latency, timed = _latency(
+            session,
             lambda: target.open(known, device, threads=threads),
             None if fp32 is None else lambda: target.open(fp32, device, threads=threads),
             feeds,
-            plan=latency_plan,
-            progress=progress,
+            latency_plan,
+            progress,
         )
         parts = None
         if profile:
@@ -163,7 +176,31 @@ def validate(
         counted = count_instructions(target, known, fp32, device, feeds, progress=progress)
     rise = None if earlier is None else _rise(earlier, known, counted, device)
     result = _result(known, fp32, walk, latency, parts, counted, rise, budget)
-    return replace(result, device=device)
+    findings = tuple(dict.fromkeys((*result.findings, *_remarks(timed))))
+    facts = timed.facts if isinstance(timed, _Telling) else None
+    return replace(result, device=device, facts=facts, findings=findings)
+
+
+def _latency(
+    session: Session,
+    open_artifact: Callable[[], Session],
+    open_fp32: Callable[[], Session] | None,
+    feeds: dict[str, Array],
+    plan: LatencyPlan | None,
+    progress: Progress,
+) -> tuple[Latency, Session]:
+    """The times, and the session that has remarks on them; nothing is opened where there are no
+    times to take."""
+    if session.latency_reason is not None:
+        return not_measured(session.device, session.threads, session.latency_reason), session
+    opened: list[Session] = []
+
+    def open_once() -> Session:
+        opened.append(open_artifact())
+        return opened[0]
+
+    latency = measure_latency(open_once, open_fp32, feeds, plan=plan, progress=progress)
+    return latency, opened[0]
 
 
 def _check_direction(budget: Budget, metric: Metric | None) -> None:
@@ -201,7 +238,7 @@ def _walk(
         comparison.observe(sample, outputs)
         if meter is not None:
             meter.observe(sample, outputs)
-    layers, layer_findings = _layers(known, reference, source, threads)
+    layers, layer_findings = _layers(known, session, reference, source, threads)
     equivalence = comparison.result(layers)
     accuracy = accuracies.not_measured(NO_EVALUATION_DATA) if meter is None else meter.result()
     findings = (
@@ -226,12 +263,15 @@ def _outputs(
 
 
 def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Small first: the comparison may have enough of them soon."""
+    """Small first: the comparison may have enough of them soon, and a slow device shall show that
+    it goes on."""
     iterator = iter(samples)
     size = 1
     while group := _group(iterator, size):
+        began = time.monotonic()
         yield group
-        size = min(2 * size, _GROUP_SAMPLES)
+        if time.monotonic() - began < _GROUP_SECONDS:
+            size = min(2 * size, _GROUP_SAMPLES)
 
 
 def _group(samples: Iterator[Sample], most: int) -> list[Sample]:
@@ -253,12 +293,14 @@ def _remarks(session: Session) -> tuple[Finding, ...]:
 
 
 def _layers(
-    artifact: Artifact, reference: ir.Model, source: DataSource, threads: int
+    artifact: Artifact, session: Session, reference: ir.Model, source: DataSource, threads: int
 ) -> tuple[Layers | None, list[Finding]]:
     """The layers of the artifact on the first examples, where its target can take it apart."""
     target = edgewise.targets.get(artifact.target)
     if not isinstance(target, LayerwiseTarget) or not is_quantized_model(reference):
         return None, []
+    if isinstance(session, DeviceSession):
+        return Layers.not_measured(_LAYERS_ARE_LOCAL), []
     feeds = [sample.feeds for sample in islice(source, _LAYER_SAMPLES)]
     try:
         report = target.compare_layers(reference, artifact, feeds, threads=threads)
