@@ -4,10 +4,19 @@ DEMO_VENV ?= .venv-demo
 VENV ?= .venv
 PIP_FLAGS = --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast check format docs clean
+# what tests of devices start on this machine: a board behind ssh, a phone behind adb
+DEVICE_PACKAGES = adb openssh-client openssh-server
+
+.PHONY: demo devices test test-fast check format docs clean
 
 demo: $(DEMO_VENV)/.ready  ## build and validate the digits sample for all three targets
 	$(DEMO_VENV)/bin/edgewise build sample_models/digits/edgewise.toml --out dist/digits
+
+devices: $(VENV)/.ready  ## what tests on ARM64 code need; without it they are skipped
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+	  $(DEVICE_PACKAGES); fi
+	$(VENV)/bin/edgewise emulator install --counter --verbose
 
 test: $(VENV)/.ready  ## the whole test suite
 	$(VENV)/bin/python -m pytest

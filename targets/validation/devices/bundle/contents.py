@@ -116,11 +116,21 @@ def copy_libraries(system: Path, root: Path) -> None:
 
 def _stdlib_unused(folder: str, names: list[str]) -> set[str]:
     unused = _STDLIB_UNUSED if Path(folder).parent.name == "lib" else {"__pycache__"}
-    return {name for name in names if name in unused or name.startswith("config-")}
+    return {
+        name
+        for name in names
+        if name in unused or name.startswith("config-") or _leads_out(Path(folder, name))
+    }
 
 
 def _shared_objects(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.so*")) if path.is_file())
+    found = (path for path in sorted(folder.rglob("*.so*")) if not _leads_out(path))
+    return (path for path in found if path.is_file())
+
+
+def _leads_out(path: Path) -> bool:
+    """Whether it is a link to a place of this machine, as that to the settings in /etc is."""
+    return path.is_symlink() and path.readlink().is_absolute()
 
 
 def _binaries(root: Path) -> Iterator[Path]:
