@@ -38,9 +38,17 @@ def launch(
     A bundle that does not start is compared with ours, and sent again once. Raises DeviceError.
     """
     try:
-        return _await_start(begin(store.start_script(store.prepare(thoroughly=thoroughly))), device)
+        return _begun(device, store, begin, thoroughly)
     except BundleDamaged:
-        return _await_start(begin(store.start_script(store.prepare(thoroughly=True))), device)
+        return _begun(device, store, begin, True)
+
+
+def _begun(
+    device: Device, store: Store, begin: Callable[[str], subprocess.Popen[bytes]], thoroughly: bool
+) -> subprocess.Popen[bytes]:
+    kept = store.prepare(thoroughly=thoroughly)
+    device.latency_reason = kept.latency_reason
+    return _await_start(begin(store.start_script(kept)), device)
 
 
 def _await_start(process: subprocess.Popen[bytes], device: Device) -> subprocess.Popen[bytes]:

@@ -96,8 +96,8 @@ class Place:
 class Seen:
     """What the look at a device found."""
 
-    machine: str = ""
-    kernel: str = ""
+    machine: str = ""  # as programs are told
+    kernel: str = ""  # what the kernel was built for, since Linux 6.1; else empty
     tools: set[str] = field(default_factory=set)
     places: list[Place] = field(default_factory=list)
 
@@ -109,7 +109,7 @@ def look(places: Sequence[str], digest: str) -> str:
     return f"""{_COMMON}{_LOOK}
 digest={shlex.quote(digest)}
 echo {_MARK}
-echo "machine $(uname -m)"; echo "kernel $(uname -r)"
+echo "machine $(uname -m)"; echo "kernel $(cat /proc/sys/kernel/arch 2>/dev/null)"
 for tool in gzip tar; do command -v $tool >/dev/null 2>&1 && echo "tool $tool"; done
 {asked}
 exit 0

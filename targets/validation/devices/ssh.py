@@ -44,6 +44,7 @@ class SshDevice:
         try:
             store = Store(shell, bundle, PLACES)
             process = launch(self, store, shell.start, thoroughly=self._is_suspect)
+            shell.settle()
         except BaseException:
             self.close()
             raise

@@ -84,6 +84,10 @@ class SshShell:
         """Start a script, its standard streams being those of the process."""
         return self._popen(script, subprocess.PIPE)
 
+    def settle(self) -> None:
+        """Delete the socket: what was started keeps the connection, and nothing else will be."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def lost(self, said: str) -> LineLost:
         """Why the connection broke, by what a command and the connection itself said."""
         with suppress(subprocess.TimeoutExpired):

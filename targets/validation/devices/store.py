@@ -82,8 +82,8 @@ class Kept:
 
     place: PurePosixPath
     root: PurePosixPath  # of the bundle
-    machine: str  # `uname -m`
-    kernel: str  # `uname -r`
+    #: None where times that are taken there are a device's; else why they are not
+    latency_reason: str | None
 
 
 class Store:
@@ -118,7 +118,7 @@ class Store:
                 why="files are missing or cut off after it was sent twice",
                 remedy="Check the disk of the device, or run `edgewise emulator install` again.",
             )
-        return Kept(place.path, place.path / self._bundle.digest, seen.machine, seen.kernel)
+        return Kept(place.path, place.path / self._bundle.digest, _emulation(seen))
 
     def start_script(self, kept: Kept) -> str:
         """What starts the runner there: it writes `scripts.STARTED` and a line end first, keeps
@@ -244,3 +244,11 @@ def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> sc
         if place.state == "fit" and expected.items() <= (place.files or {}).items():
             return place
     return None
+
+
+def _emulation(seen: scripts.Seen) -> str | None:
+    """An emulator of programs alone, as in a container for another architecture, tells itself
+    ARM64, but not the kernel below it."""
+    if seen.kernel in ("", *_ARM64):
+        return None
+    return f"ARM64 programs are emulated there, on {seen.kernel}: nothing was timed"
