@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+_QEMU = 0x00  # "reserved for software use"
 _ARM, _BROADCOM, _CAVIUM, _FUJITSU, _HISILICON = 0x41, 0x42, 0x43, 0x46, 0x48
 _NVIDIA, _QUALCOMM, _SAMSUNG, _APPLE, _AMPERE = 0x4E, 0x51, 0x53, 0x61, 0xC0
 _MAKERS = {
@@ -24,6 +25,7 @@ _MAKERS = {
     _AMPERE: "Ampere",
 }
 _NAMES = {
+    (_QEMU, 0x051): "QEMU's max",
     (_ARM, 0xD02): "Cortex-A34",
     (_ARM, 0xD03): "Cortex-A53",
     (_ARM, 0xD04): "Cortex-A35",

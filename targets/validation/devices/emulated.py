@@ -8,6 +8,7 @@ import subprocess
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
+from edgewise.targets.validation.devices.line import exit_reason
 
 NO_TIMES = "emulated instructions take another time than a processor's: nothing was timed"
 #: what the dynamic loader of this machine is told must not reach the one of the bundle
@@ -62,8 +63,8 @@ class EmulatedDevice:
         return [str(installation.qemu), "-cpu", self.cpu, *place, *runner]
 
     def explain(self, code: int | None, said: str) -> DeviceError:
-        last = said.splitlines()[-1] if said else f"it ended with code {code}"
-        return DeviceError("the emulated runner ended", where=self.address, why=last)
+        what = "the runner ended" if self._installation.qemu is None else "the emulator ended"
+        return DeviceError(what, where=self.address, why=exit_reason(code, said))
 
     def describe(self, hello: dict[str, object]) -> str:
         if self._installation.qemu is None:

@@ -1,8 +1,8 @@
 """A runner on a device: requests, with what goes wrong told as DeviceError.
 
-1. A line that breaks while a file is brought, opened or run, is mended once: a new runner is started,
-   what was open is opened again, and the request is repeated. A finding says so. What was being timed
-   or counted is not repeated: its figures would hide that.
+1. A line that breaks while a file is brought, opened or run, is mended once: a new runner is
+   started, what was open is opened again, and the request is repeated. A finding says so. What was
+   being timed or counted is not repeated: its figures would hide that.
 2. No answer in time is no broken line: whoever hangs once would hang again.
 3. A runner that nobody asked for long ends by itself (`runner.SILENCE`); the next request starts
    another before that could be in its way.

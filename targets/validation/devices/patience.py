@@ -1,4 +1,4 @@
-"""How long to wait for an answer of a device: by what is known of its speed, or as the user says."""
+"""How long to wait for an answer: by what is known of the device's speed, or as the user says."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Runner:
         name = request["file"]
         if request["offset"] == 0:
             self._forget(name)
-            self._files[name] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115: held
+            self._files[name] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         file = self._files[name]
         if file.tell() != request["offset"]:
             raise Failure("internal", f"a piece of the file is missing at {file.tell()}")
