@@ -87,7 +87,10 @@ class Artifact:
 
     @property
     def size_bytes(self) -> int:
-        return sum(int(entry["size_bytes"]) for entry in self.manifest.files.values())
+        """What is loaded on a device, without files that only lie beside it."""
+        beside = self.manifest.options.get("beside", ())
+        files = self.manifest.files.items()
+        return sum(int(entry["size_bytes"]) for name, entry in files if name not in beside)
 
 
 @runtime_checkable

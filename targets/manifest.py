@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -25,11 +26,14 @@ def publish(
     file_name: str,
     manifest: Manifest,
     write: Callable[[Path], None],
+    beside: Mapping[str, bytes] | None = None,
 ) -> Artifact:
     """Write the artifact and its manifest into `out_dir`, both whole or not at all.
 
     Args:
         file_name: name of the artifact (a file or a folder) in `out_dir`.
+        beside: files that belong to the artifact but are not loaded with it, by name; the
+            manifest's options name them as `beside`.
         manifest: complete but for `files`, which are filled in from what `write` wrote.
         write: writes the artifact to the temporary path it is given; whatever it raises leaves
             `out_dir` as it was.
@@ -41,9 +45,18 @@ def publish(
         raise UsageError(f"'{manifest.name}' cannot be a file name", remedy="Choose another name.")
     out_dir = Path(out_dir)
     target = out_dir / file_name
-    with staged(out_dir / MANIFEST_NAME) as staged_manifest, staged(target) as staged_target:
+    with ExitStack() as stack:
+        staged_manifest = stack.enter_context(staged(out_dir / MANIFEST_NAME))
+        files = {}
+        for name, content in (beside or {}).items():
+            companion = stack.enter_context(staged(out_dir / name))
+            companion.write_bytes(content)
+            files |= describe_files([companion], companion.parent)
+        staged_target = stack.enter_context(staged(target))
         write(staged_target)
-        complete = replace(manifest, files=describe_files([staged_target], staged_target.parent))
+        files |= describe_files([staged_target], staged_target.parent)
+        options = {**manifest.options, "beside": sorted(beside)} if beside else manifest.options
+        complete = replace(manifest, files=files, options=options)
         staged_manifest.write_bytes(manifest_bytes(complete))
     return Artifact(target, complete)
 
@@ -142,8 +155,9 @@ def _signature(entry: Mapping[str, Any]) -> TensorSignature:
 
 
 def _artifact_name(manifest: Manifest, path: Path) -> str:
-    """The one file, or the folder that holds all files."""
+    """The one file, or the folder that holds all files, but for what lies beside it."""
     heads = {PurePosixPath(name).parts[0] for name in manifest.files}
+    heads -= set(manifest.options.get("beside", ()))
     if len(heads) != 1:
         raise _invalid(path, f"it must describe one artifact, not {len(heads)}")
     return heads.pop()

@@ -1,4 +1,4 @@
-"""The arm target: QDQ or float ONNX in, ONNX tuned for ARM64 kernels out."""
+"""The arm target: QDQ or float ONNX in, ONNX or ORT format tuned for ARM64 kernels out."""
 
 from __future__ import annotations
 
@@ -7,56 +7,58 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import ModelError, UsageError
+from edgewise.errors import ModelError, UnsupportedPrecision
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model, node_label, prepare, to_bytes
-from edgewise.graph.quantized import QUANTIZE
-from edgewise.targets.arm.fusion import island_findings, optimize_as_on_arm
-from edgewise.targets.arm.global_pool import mean_to_global_pool
-from edgewise.targets.arm.integer_pad import pad_in_integers
-from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME
-from edgewise.targets.arm.session import SESSION_OPTIONS, ArmSession
-from edgewise.targets.base import (
-    LOCAL,
-    About,
-    Artifact,
-    EmitOptions,
-    Manifest,
-    Session,
-    TensorSignature,
-)
+from edgewise.graph import load, to_bytes
+from edgewise.targets.arm.assembly import Assembled, assemble, file_findings, prepared
+from edgewise.targets.arm.options import KNOWN_OPTIONS, ArmOptions, scheme_with
+from edgewise.targets.arm.schemes import SCHEMES, TARGET_NAME, WITHOUT_KERNELS
+from edgewise.targets.arm.session import ArmSession
+from edgewise.targets.arm.session_options import ORT_SUFFIX, session_options
+from edgewise.targets.arm.signatures import signature
+from edgewise.targets.arm.verify_file import promises_of, verify_file
+from edgewise.targets.base import LOCAL, About, Artifact, EmitOptions, Manifest, Session
 from edgewise.targets.manifest import publish, tool_versions
-from edgewise.targets.preconditions import (
-    artifact_of,
-    check_options,
-    check_precision,
-    refusal,
-    scheme_of,
-)
+from edgewise.targets.preconditions import artifact_of, check_precision, refusal, scheme_of
 
 
 class ArmTarget:
-    """Implements `edgewise.targets.base.Target`. Options: `batch` fixes the first dimension."""
+    """Implements `edgewise.targets.base.Target`."""
 
     name = TARGET_NAME
     precisions = tuple(SCHEMES)
-    options = ("batch",)
+    options = KNOWN_OPTIONS
 
     def scheme(self, precision: str, options: Mapping[str, Any] | None = None) -> Scheme:
-        return scheme_of(TARGET_NAME, SCHEMES, precision)
+        """Raises UnsupportedPrecision, or UsageError for an option."""
+        why = WITHOUT_KERNELS.get(precision)
+        if why is not None:
+            raise UnsupportedPrecision(
+                f"the {TARGET_NAME} target does not offer '{precision}'",
+                why=why,
+                remedy=f"Choose one of {', '.join(SCHEMES)}.",
+            )
+        return scheme_with(scheme_of(TARGET_NAME, SCHEMES, precision), options or {})
 
     def check_options(self, options: Mapping[str, Any], precision: str) -> None:
-        self.scheme(precision)
-        _batch(options)
+        ArmOptions.of(options, self.scheme(precision, options))
 
     def check(
         self, model: ir.Model, precision: str | None = None, *, options: EmitOptions | None = None
     ) -> list[Finding]:
+        """What stays in float, and what ONNX Runtime refuses.
+
+        Raises UsageError, or UnsupportedPrecision, for what the options ask.
+        """
+        asked = ArmOptions()
+        if precision is not None and options is not None:
+            asked = ArmOptions.of(options.options, self.scheme(precision, options.options))
         try:
-            return _findings(_tuned(model, batch=None))
+            assembled = assemble(prepared(model, asked), asked)
+            _signatures(assembled.model)
+            return file_findings(assembled, asked)
         except ModelError as error:
             return [refusal("arm/refused", error)]
 
@@ -68,29 +70,35 @@ class ArmTarget:
         *,
         options: EmitOptions | None = None,
     ) -> Artifact:
-        """Write `<name>.onnx` and `manifest.json`; a symbolic batch stays symbolic.
+        """Write `<name>.onnx` and `manifest.json`, or with `ort_format` `<name>.ort`, the list of
+        operators that a build needs, and `manifest.json`. A symbolic batch stays symbolic.
+
+        Of `options.options`, those of `edgewise.targets.arm.options` are understood.
 
         Raises:
             UsageError: an unknown option, or a folder that cannot be written.
             UnsupportedPrecision: a precision other than `precisions`.
             ModelError: the model is float where `precision` is quantized or the other way round,
                 or ONNX Runtime cannot take it (UnsupportedOperator names the node).
+            InternalError: the finished file is not what the model says.
         """
         options = options or EmitOptions()
-        wanted = self.scheme(precision)
-        tuned = _tuned(model, batch=_batch(options.options))
-        check_precision(tuned, wanted, self.precisions)
-        findings = tuple(_findings(tuned))
-        manifest = _manifest(tuned, wanted.precision, options)
-        _sign(tuned, options.about)
-        data = to_bytes(tuned)
-        artifact = publish(
-            out_dir, f"{options.name}.onnx", manifest, lambda path: _write(path, data)
-        )
+        wanted = self.scheme(precision, options.options)
+        chosen = ArmOptions.of(options.options, wanted)
+        ready = prepared(load(model), chosen)
+        check_precision(ready, wanted, self.precisions)
+        promises = promises_of(ready)
+        assembled = assemble(ready, chosen)
+        manifest = _manifest(assembled, wanted.precision, chosen, options)
+        findings = tuple(file_findings(assembled, chosen))
+        _sign(assembled.model, options.about)
+        content = to_bytes(assembled.model)
+        verify_file(content, promises)
+        artifact = _published(content, manifest, out_dir)
         return Artifact(artifact.path, artifact.manifest, findings)
 
     def open(
-        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+        self, artifact: Artifact | str | Path, device: str = LOCAL, *, threads: int = 1
     ) -> Session:
         """Raises DeviceError for a device that is unavailable, or no place for ONNX Runtime."""
         known = artifact_of(TARGET_NAME, artifact)
@@ -99,6 +107,21 @@ class ArmTarget:
         from edgewise.targets.validation.devices import DeviceSession
 
         return DeviceSession(known, device, "onnxruntime", threads=threads)
+
+
+def _published(content: bytes, manifest: Manifest, out_dir: str | Path) -> Artifact:
+    """The ONNX file, or what it becomes in ORT format."""
+    if not manifest.options.get("ort_format"):
+        name = f"{manifest.name}.onnx"
+        return publish(out_dir, name, manifest, lambda path: _write(path, content))
+    from edgewise.targets.arm.ort_format import convert
+
+    name = f"{manifest.name}{ORT_SUFFIX}"
+    made = convert(content, name)
+    beside = {
+        f"{manifest.name}.required_operators_and_types.config": made.required_operators.encode()
+    }
+    return publish(out_dir, name, manifest, lambda path: _write(path, made.content), beside)
 
 
 def _sign(model: ir.Model, about: About) -> None:
@@ -112,88 +135,30 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _tuned(model: str | Path | ir.Model, batch: int | None) -> ir.Model:
-    """The model as it will be written. Never changes `model`."""
-    tuned = prepare(model, batch=batch)
-    pooled, padded = mean_to_global_pool(tuned), pad_in_integers(tuned)
-    if pooled or padded:
-        common.RemoveUnusedNodesPass()(tuned)
-    return tuned
+def _signatures(model: ir.Model) -> dict[str, Any]:
+    return {
+        "inputs": tuple(signature(value) for value in model.graph.inputs),
+        "outputs": tuple(signature(value) for value in model.graph.outputs),
+    }
 
 
-def _batch(options: Mapping[str, Any]) -> int | None:
-    check_options(TARGET_NAME, options, ArmTarget.options)
-    batch = options.get("batch")
-    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-        raise UsageError(
-            f"batch must be a positive whole number, not {batch!r}",
-            where=f"[targets.{TARGET_NAME}]",
-        )
-    return batch
-
-
-def _findings(model: ir.Model) -> list[Finding]:
-    if not is_quantized_model(model):
-        optimize_as_on_arm(model)  # raises where the runtime refuses the model
-        return []
-    return _format_findings(model) + island_findings(model)
-
-
-def _format_findings(model: ir.Model) -> list[Finding]:
-    odd = [
-        node
-        for node in model.graph
-        if node.op_type == QUANTIZE and node.outputs[0].dtype is not ir.DataType.INT8
-    ]
-    if not odd:
-        return []
-    found = sorted({str(node.outputs[0].dtype) for node in odd})
-    return [
-        Finding(
-            "arm/not-s8s8",
-            "warning",
-            f"{len(odd)} activations are {', '.join(found)} instead of INT8: ARM64 is fastest, and "
-            "was verified, with signed activations and weights",
-            node=node_label(odd[0]),
-            remedy="Quantize with the scheme of the arm target.",
-        )
-    ]
-
-
-def _manifest(model: ir.Model, precision: str, options: EmitOptions) -> Manifest:
+def _manifest(
+    assembled: Assembled, precision: str, chosen: ArmOptions, options: EmitOptions
+) -> Manifest:
     return Manifest(
         name=options.name,
         target=TARGET_NAME,
         precision=precision,
-        inputs=tuple(_signature(value) for value in model.graph.inputs),
-        outputs=tuple(_signature(value) for value in model.graph.outputs),
+        **_signatures(assembled.model),
         files={},
         versions=tool_versions("onnx", "onnx-ir", "onnxruntime"),
         labels=options.labels,
         preprocessing=options.preprocessing,
-        options={"session": dict(SESSION_OPTIONS)},
-    )
-
-
-def _signature(value: ir.Value) -> TensorSignature:
-    """The file speaks the hub model's own names, layouts and dtypes."""
-    if value.shape is None or value.dtype is None:
-        raise ModelError(
-            "the shape and dtype of inputs and outputs must be known",
-            where=f"tensor '{value.name}'",
-            remedy="Give fixed input shapes ([model] input_shapes, or --input-shape).",
-        )
-    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
-    dtype = str(value.dtype.numpy())
-    return TensorSignature(
-        name=str(value.name),
-        file_name=str(value.name),
-        shape=shape,
-        dtype=dtype,
-        layout="NCHW" if len(shape) == 4 else "",
-        hub_shape=shape,
-        hub_dtype=dtype,
-        perm=tuple(range(len(shape))),
+        options={
+            **chosen.as_dict(),
+            **({} if assembled.format is None else {"format": assembled.format}),
+            "session": session_options(ort_format=chosen.ort_format),
+        },
     )
 
 

@@ -31,7 +31,7 @@ def pictures(count: int) -> np.ndarray:
 def test_is_the_target_of_the_table() -> None:
     target: Target = edgewise.targets.get("arm")
     assert target is TARGET
-    assert target.precisions == ("w8a8", "fp32")
+    assert target.precisions == ("w8a8", "w8", "w4", "fp16", "fp32")
 
 
 def test_scheme() -> None:
@@ -40,8 +40,8 @@ def test_scheme() -> None:
     assert (scheme.activation.dtype, scheme.activation.symmetric) == ("int8", False)
     assert (scheme.weight.granularity, scheme.weight.narrow_range) == ("per_channel", True)
     assert not TARGET.scheme("fp32").is_quantized
-    with pytest.raises(UnsupportedPrecision, match="w8a8, fp32"):
-        TARGET.scheme("fp16")
+    with pytest.raises(UnsupportedPrecision, match=r"no kernel for 16-bit.+w8a8, w8, w4, fp16"):
+        TARGET.scheme("w8a16")
 
 
 def test_quantized_file_equals_the_qdq_model(cnn: Cnn, tmp_path: Path) -> None:
