@@ -19,6 +19,7 @@ from edgewise.targets.arm.fusion import island_findings, optimize_as_on_arm
 from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.half import compute_in_half, store_as_half
 from edgewise.targets.arm.integer_pad import pad_in_integers
+from edgewise.targets.arm.matrix_kernels import choose_matrix_kernels
 from edgewise.targets.arm.options import ArmOptions, fixed_shapes
 from edgewise.targets.arm.packed_products import pack_products
 from edgewise.targets.arm.schemes import DEFAULT_FORMAT, FORMATS
@@ -27,6 +28,7 @@ from edgewise.targets.arm.schemes import DEFAULT_FORMAT, FORMATS
 _REWRITES: tuple[Callable[[ir.Model], bool], ...] = (
     mean_to_global_pool,
     pad_in_integers,
+    choose_matrix_kernels,
 )
 #: protobuf refuses messages of 2 GiB
 _MOST_BYTES = 2_100_000_000
