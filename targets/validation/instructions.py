@@ -18,8 +18,6 @@ from edgewise.targets.validation.devices.counter.count import LEAST_RUNS, fewest
 from edgewise.targets.validation.devices.counter.device import NOT_INSTALLED, Region
 from edgewise.targets.validation.results import Instructions
 
-#: what the versions of a bundle call the runtimes
-_DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 NOT_ASKED_FOR = "not asked for"
 NOT_EMULATED = "instructions are counted on emulated devices only, such as emulated:cortex-a53"
 
@@ -49,8 +47,7 @@ def count_instructions(
     """
     if not is_emulated(device):
         return Instructions.not_counted(device, NOT_EMULATED)
-    installation = installed()
-    if installation.counter is None:
+    if installed().counter is None:
         return Instructions.not_counted(device, NOT_INSTALLED)
     address = resolve(device).address.text
     progress.step(f"Counting instructions of {artifact.target}")
@@ -67,17 +64,17 @@ def count_instructions(
         ratio=None if other is None else region.total / other,
         runs=runs,
         reason="there is no fp32 file to compare with" if other is None else None,
-        runtime=f"{runtime} {installation.bundle.versions[_DISTRIBUTIONS[runtime]]}",
+        runtime=runtime,
     )
 
 
 def _counted(
     target: Target, artifact: Artifact, device: str, feeds: Feeds, runs: int
-) -> tuple[Region, str]:
-    """The fewest of the runs, and the name of the runtime."""
+) -> tuple[Region, str | None]:
+    """The fewest of the runs, and the runtime with its version."""
     session = target.open(artifact, device, threads=1)
     with closing(session):
         if not isinstance(session, DeviceSession):
             raise DeviceError(f"artifacts for {artifact.target} do not run on '{device}'")
         session.prepare(feeds)
-        return fewest(session.count_runs(runs)), session.runtime
+        return fewest(session.count_runs(runs)), session.facts.runtime

@@ -69,7 +69,7 @@ class RunnerLink:
         self._asked = time.monotonic()
         self._line, self.hello = self._started()
         #: what the device had to do before anything was run there
-        self.load_before: float | None = self.request("status")[0]["load"]
+        self.load_before: float | None = self.hello.get("load")
 
     @property
     def description(self) -> str:
@@ -342,7 +342,8 @@ class RemoteModel:
     def count(self, warmup: int, runs: int) -> None:
         """Run between marks for the instruction counter, after warm-up runs and as many regions
         of nothing. Raises DeviceError."""
-        self.link.request("count", id=self.identity, warmup=warmup, runs=runs)
+        timeout = self.link.patience.runs(self.identity, warmup + 2 * runs)
+        self.link.request("count", timeout=timeout, id=self.identity, warmup=warmup, runs=runs)
 
     def close(self) -> None:
         if self._is_open:

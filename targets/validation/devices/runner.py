@@ -4,7 +4,7 @@ It needs numpy, onnxruntime and ai-edge-litert, and nothing of Edgewise: the bun
 needs. It speaks over standard input and output. A message is a line of JSON with a `size`, and so
 many bytes after it. Requests, by `do`:
 
-    hello                             what machine this is
+    hello                             what machine this is, and its status
     status                            temperature, governor and load, where they can be read
     put    file, offset, + bytes      the next piece of a file
     keep   file, digest               the file is whole, and has this SHA-256
@@ -104,7 +104,7 @@ class Runner:
             return {"error": str(failure), "kind": failure.kind}, b""
 
     def _hello(self, request: dict[str, Any], payload: bytes) -> Answer:
-        return {"protocol": PROTOCOL, **machine_facts()}, b""
+        return {"protocol": PROTOCOL, **machine_facts(), **status()}, b""
 
     def _status(self, request: dict[str, Any], payload: bytes) -> Answer:
         return status(), b""
@@ -669,6 +669,8 @@ def main() -> None:
             sys.exit(f"{sys.argv[1]}: {error}")
         return
     sys.path.append(sys.argv[1])
+    # numpy's BLAS starts threads that spin for seconds, on the cores that are measured
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # what libraries print goes to standard error: standard output is for answers
     sink = os.dup(1)
     os.dup2(2, 1)

@@ -10,6 +10,8 @@ from edgewise.findings import Finding
 from edgewise.targets.base import Array, Artifact, Feeds
 from edgewise.targets.file_form import FileForm
 from edgewise.targets.validation.devices.connections import acquire, release
+from edgewise.targets.validation.devices.counter.count import count_runs
+from edgewise.targets.validation.devices.counter.device import Region
 from edgewise.targets.validation.devices.facts import device_facts
 from edgewise.targets.validation.devices.health import health_findings
 from edgewise.targets.validation.devices.link import RemoteModel
@@ -118,6 +120,10 @@ class DeviceSession:
         if not self._is_prepared:
             raise UsageError("invoke needs inputs", remedy="Call prepare(feeds) first.")
         return model.time(runs)
+
+    def count_runs(self, runs: int) -> list[Region]:
+        """Instructions of each of so many runs of the prepared inputs, where they are counted."""
+        return count_runs(self._opened(), runs)
 
     def judge(self, blocks: Sequence[Sequence[float]]) -> None:
         """Look at the device after runs that took so many milliseconds, block by block."""

@@ -18,12 +18,15 @@ from edgewise.targets.validation.devices.link import RemoteModel
 #: marked inferences, at least
 LEAST_RUNS = 3
 _WARMUP = 2
+#: share of an inference that other threads may run meanwhile, such as the runner's own
+_ELSEWHERE = 0.05
 
 
 def count_runs(model: RemoteModel, runs: int = LEAST_RUNS) -> list[Region]:
     """The regions of so many inferences of the sample that `model.load` brought.
 
-    Raises DeviceError where the runner fails, or the counter lacks some.
+    Raises DeviceError where the runner fails, the counter lacks some, or a part of every inference
+    ran on other threads, which are not counted.
     """
     device = model.link.device
     assert isinstance(device, CountingDevice)
@@ -37,7 +40,15 @@ def count_runs(model: RemoteModel, runs: int = LEAST_RUNS) -> list[Region]:
             remedy="Run `edgewise emulator install --counter` again.",
         )
     empty = fewest(regions[:runs])
-    return [region.without(empty) for region in regions[runs:]]
+    counted = [region.without(empty) for region in regions[runs:]]
+    spread = min(counted, key=lambda region: region.elsewhere)
+    if spread.elsewhere > _ELSEWHERE * spread.total:
+        raise DeviceError(
+            f"{spread.elsewhere} instructions of an inference ran on other threads",
+            where=device.address,
+            why=f"those of one thread are counted, {spread.total} here",
+        )
+    return counted
 
 
 def fewest(regions: Sequence[Region]) -> Region:
