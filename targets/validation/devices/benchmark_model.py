@@ -119,10 +119,11 @@ def _pack(packed: Path, tool: Path, model: Path) -> None:
 def _script(options: Sequence[str]) -> str:
     """Unpack below the place, run, delete. What the tool says goes to one stream, in order."""
     place = shlex.quote(str(PLACE))
-    run = f'cd "$TMPDIR" && tar -x -o -f - && ./{_TOOL} --graph={_GRAPH} {shlex.join(options)} 2>&1'
+    tool = shlex.join([f"./{_TOOL}", f"--graph={_GRAPH}", *options])
     return f"""made=; [ -d {place} ] || made=1
 mkdir -p {place} || exit
-({scripts.start(PLACE, ["sh", "-c", run])})
+({scripts.temporary(PLACE)}
+cd "$TMPDIR" && tar -x -o -f - && {tool} 2>&1)
 code=$?
 [ -z "$made" ] || rmdir {place} 2>/dev/null
 exit $code"""

@@ -161,17 +161,23 @@ def start(place: PurePosixPath, python: Sequence[str], command: Sequence[str]) -
     """Run a command whose temporary files lie below the place, and delete these after it; but first
     let its Python show that it starts, while it still can be told from the command's own failing.
     """
-    return f"""{_COMMON}
-run={shlex.quote(str(place))}/run-$$
-trap 'rm -rf "$run"' EXIT
-{_SIGNALS}
-mkdir "$run" || exit {NO_FOLDER}
-TMPDIR=$run; export TMPDIR
+    return f"""{temporary(place)}
 {shlex.join([*python, "-c", "import ctypes, json, tempfile"])} < /dev/null || exit {DAMAGED}
 echo {STARTED}
 {shlex.join(command)}
 exit $?
 """
+
+
+def temporary(place: PurePosixPath) -> str:
+    """The beginning of a script whose temporary files lie in `$TMPDIR`, below the place: they are
+    deleted when it ends."""
+    return f"""{_COMMON}
+run={shlex.quote(str(place))}/run-$$
+trap 'rm -rf "$run"' EXIT
+{_SIGNALS}
+mkdir "$run" || exit {NO_FOLDER}
+TMPDIR=$run; export TMPDIR"""
 
 
 def clean(places: Sequence[str]) -> str:
