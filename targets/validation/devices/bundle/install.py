@@ -38,12 +38,13 @@ from edgewise.targets.validation.devices.bundle.qemu import (
 )
 from edgewise.targets.validation.devices.bundle.tools import ToolFailed, run_tool
 from edgewise.targets.validation.devices.bundle.wheels import wanted_versions
+from edgewise.targets.validation.devices.counter.build import build_counter
 
 #: of what is in a bundle and where; another number installs again
 _FORMAT = 1
 _SPACE_NEEDED = 900_000_000  # bytes, most of them only meanwhile
 _STAGING = ".install-"
-_OURS = ("bundle-*", "qemu-*", "counter", f"{_STAGING}*")
+_OURS = ("bundle-*", "qemu-*", "counter*", f"{_STAGING}*")
 _NATIVE = "native"
 _TRIAL = """
 import sys
@@ -89,12 +90,11 @@ def install(
             wanted = _inputs()
             found = None if force else _current(wanted)
             current = found or _installed_anew(folder, architecture, wanted, progress)
-            if counter and (force or current.counter is None):
-                from edgewise.targets.validation.devices.counter.build import build_counter
-
+            if counter:
                 built = build_counter(folder / "counter", progress)
-                current, found = replace(current, counter=built), None
-                write_record(folder, current, wanted)
+                if built != current.counter:
+                    current, found = replace(current, counter=built), None
+                    write_record(folder, current, wanted)
             return current, found is None
 
 
@@ -164,7 +164,7 @@ def _emulator(staging: Path, architecture: str, progress: Progress) -> _Emulator
 
 def _with_cpuinfo(emulator: _Emulator, bundle: Bundle, staging: Path) -> _Emulator:
     qemu = emulator.qemu
-    if qemu is None or qemu.shows_cpuinfo:
+    if qemu is None or qemu.is_recent:
         return emulator
     prefix = staging / "qemu" / "cpu"
     write_cpuinfo(prefix, qemu.cpus, lambda cpu: [*emulator.on(cpu), *bundle.python()])

@@ -4,10 +4,10 @@
 2. One on PATH of version 10 or newer is used as it is.
 3. Else the package of the distribution or of its backports that holds it without a loader, if it is
    10 or newer: one file of it is kept.
-4. Else the same of an older version. Before 10 it shows programs the `/proc/cpuinfo` of this
-   machine, on which the library that ONNX Runtime asks for the processor ends with a fault: it is
-   shown one file per core instead, below the folder that `-L` names. Such a version knows fewer
-   cores.
+4. Else the same of an older version, without the cores that have products of int8 matrices (i8mm):
+   on `max` of 7.2, XNNPACK's are wrong. 7.2 shows programs the `/proc/cpuinfo` of this machine, on
+   which the library that ONNX Runtime asks for the processor ends with a fault: programs are shown
+   one file per core instead, below the folder that `-L` names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgewise.errors import DeviceError
@@ -38,6 +38,7 @@ NEWEST_NEEDED = 10
 _NAMES = ("qemu-aarch64", "qemu-aarch64-static")
 _PACKAGES = ("qemu-user", "qemu-user-static")
 _COMPONENTS = ("main", "universe")
+_WITH_I8MM = ("neoverse-v1", "max")
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 _SMALLEST = 10_000_000  # bytes: a package with it, not one that only leads to another
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -52,8 +53,8 @@ class Qemu:
     cpus: tuple[str, ...]
 
     @property
-    def shows_cpuinfo(self) -> bool:
-        """Whether programs see the emulated processor in /proc/cpuinfo."""
+    def is_recent(self) -> bool:
+        """Whether it is right on every core, and programs see that core in /proc/cpuinfo."""
         return int(self.version.partition(".")[0]) >= NEWEST_NEEDED
 
 
@@ -75,7 +76,7 @@ def qemu_on_path() -> Qemu | None:
         found = shutil.which(name)
         if found is not None:
             qemu = _probed(Path(found))
-            if qemu is not None and qemu.shows_cpuinfo:
+            if qemu is not None and qemu.is_recent:
                 return qemu
     return None
 
@@ -163,7 +164,10 @@ def _probed(path: Path) -> Qemu | None:
     if version is None:
         return None
     known = _help(path).split()
-    return Qemu(path, version[1], tuple(cpu for cpu in EMULATED_CPUS if cpu in known))
+    qemu = Qemu(path, version[1], tuple(cpu for cpu in EMULATED_CPUS if cpu in known))
+    if qemu.is_recent:
+        return qemu
+    return replace(qemu, cpus=tuple(cpu for cpu in qemu.cpus if cpu not in _WITH_I8MM))
 
 
 def _help(path: Path) -> str:
