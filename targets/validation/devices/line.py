@@ -50,6 +50,10 @@ class LineTimeout(Exception):
     """No answer came in time; the process was ended."""
 
 
+class _NoAnswer(Exception):
+    """What comes is too much to be a greeting."""
+
+
 class Line:
     """One request at a time: threads that share a line take turns."""
 
@@ -89,6 +93,9 @@ class Line:
         header = json.dumps({"do": do, "size": len(payload), **fields}).encode() + b"\n"
         try:
             return self._exchange([self._prelude, header, payload], time.monotonic() + timeout)
+        except _NoAnswer as error:
+            self.kill()
+            raise LineBroken(None, self.last_words()) from error
         except (EOFError, OSError) as error:
             code = self._settled()
             raise LineBroken(code, self.last_words()) from error
@@ -209,7 +216,7 @@ class Line:
             self._greeting += line + b"\n"
         if len(self._incoming) > _MOST_HEADER or len(self._greeting) > _MOST_GREETING:
             self._greeting = self._greeting or self._incoming[:200]
-            raise EOFError("what comes is no answer")
+            raise _NoAnswer
         return None
 
     def _settled(self) -> int | None:

@@ -28,7 +28,13 @@ from edgewise.targets.validation.devices.bundle.installation import runner_sourc
 from edgewise.targets.validation.devices.device import Device
 from edgewise.targets.validation.devices.line import Line, LineBroken, LineTimeout
 from edgewise.targets.validation.devices.patience import Patience
-from edgewise.targets.validation.devices.runner import PROTOCOL, SILENCE, packed, unpacked
+from edgewise.targets.validation.devices.runner import (
+    PROTOCOL,
+    SILENCE,
+    NodeTimes,
+    packed,
+    unpacked,
+)
 
 Answer = tuple[dict[str, Any], bytearray]
 T = TypeVar("T")
@@ -344,6 +350,25 @@ class RemoteModel:
         of nothing. Raises DeviceError."""
         timeout = self.link.patience.runs(self.identity, warmup + 2 * runs)
         self.link.request("count", timeout=timeout, id=self.identity, warmup=warmup, runs=runs)
+
+    def graph(self) -> bytes:
+        """The graph that ONNX Runtime makes of the file there, as ONNX without its large constants.
+        Raises DeviceError, or ModelError."""
+        try:
+            return self.link.mended("graph", lambda: self.link.request("graph", id=self.identity))[1]
+        except RuntimeRefusal as error:
+            self._fail(error)
+
+    def profile(self, runs: int) -> NodeTimes:
+        """Microseconds of ONNX Runtime's nodes in each of so many runs, by the device's clock. Raises
+        DeviceError, or ModelError."""
+        timeout = self.link.patience.runs(self.identity, runs + 1)
+        try:
+            answer, _ = self.link.request("profile", timeout=timeout, id=self.identity, runs=runs)
+        except RuntimeRefusal as error:
+            self._fail(error)
+        nodes: NodeTimes = answer["nodes"]
+        return nodes
 
     def close(self) -> None:
         if self._is_open:

@@ -16,6 +16,9 @@ many bytes after it. Requests, by `do`:
     time   id, runs                   nanoseconds of each of so many runs of the loaded sample
     count  id, warmup, runs           so many runs of the loaded sample between marks for the
                                       instruction counter, after as many of nothing
+    graph  id                         the graph that ONNX Runtime makes of a file here
+    profile  id, runs                 what each of its nodes takes in so many runs of the loaded
+                                      sample
     close  id                         forget what was opened
 
 `tensors` lists [sample, name, dtype, shape] of the arrays whose bytes follow, one after another. An
@@ -60,6 +63,7 @@ _ORT_FILE = b"ORTM"
 
 Answer = tuple[dict[str, Any], bytes]
 Sample = dict[str, Any]  # name -> array
+NodeTimes = list[list[Any]]  # [name, operator, microseconds of each run]
 
 
 class Failure(Exception):
@@ -86,10 +90,12 @@ class Runner:
             "close": self._close,
             "count": self._count,
             "drop": self._drop,
+            "graph": self._graph,
             "hello": self._hello,
             "keep": self._keep,
             "load": self._load,
             "open": self._open,
+            "profile": self._profile,
             "put": self._put,
             "run": self._run,
             "status": self._status,
@@ -210,6 +216,20 @@ class Runner:
             gc.enable()
         return {}, b""
 
+    def _graph(self, request: dict[str, Any], payload: bytes) -> Answer:
+        with told_as("model"):
+            return {}, self._ort(request).graph()
+
+    def _profile(self, request: dict[str, Any], payload: bytes) -> Answer:
+        with told_as("run"):
+            return {"nodes": self._ort(request).profile(request["runs"], self._check)}, b""
+
+    def _ort(self, request: dict[str, Any]) -> OrtModel:
+        model = self._opened[request["id"]]
+        if not isinstance(model, OrtModel):
+            raise Failure("internal", "only ONNX Runtime tells of its nodes")
+        return model
+
     def _close(self, request: dict[str, Any], payload: bytes) -> Answer:
         self._opened.pop(request["id"], None)
         return {}, b""
@@ -223,11 +243,9 @@ class OrtModel:
     ) -> None:
         import onnxruntime as ort
 
-        self._session = ort.InferenceSession(
-            path,
-            ort_options(ort, path, threads, options),
-            providers=["CPUExecutionProvider"],
-        )
+        self._ort = ort
+        self._asked = path, threads, options
+        self._session = self._made(self._options())
         self._outputs = [value.name for value in self._session.get_outputs()]
         if outputs is not None:
             check_names(outputs, self._outputs)
@@ -236,11 +254,13 @@ class OrtModel:
             if not value.type.startswith("tensor(") or value.type == "tensor(string)":
                 raise Failure("model", f"'{value.name}' is a {value.type}: only numbers are run")
         self._binding: Any = None
+        self._loaded: Sample = {}
 
     def run(self, sample: Sample) -> Sample:
         return dict(zip(self._outputs, self._session.run(self._outputs, sample), strict=True))
 
     def load(self, sample: Sample) -> None:
+        self._loaded = sample
         self._binding = self._session.io_binding()
         for name, array in sample.items():
             self._binding.bind_cpu_input(name, array)
@@ -249,6 +269,58 @@ class OrtModel:
 
     def invoke(self) -> None:
         self._session.run_with_iobinding(self._binding)
+
+    def graph(self) -> bytes:
+        """The optimized graph as ONNX, without its large constants."""
+        with tempfile.TemporaryDirectory(prefix="edgewise-") as folder:
+            path = Path(folder) / "graph.onnx"
+            options = self._options()
+            options.optimized_model_filepath = str(path)
+            constants = "session.optimized_model_external_initializers_"
+            options.add_session_config_entry(constants + "file_name", "constants")
+            options.add_session_config_entry(constants + "min_size_in_bytes", "1024")
+            self._made(options)
+            return path.read_bytes()
+
+    def profile(self, runs: int, check: Callable[[], None] = lambda: None) -> NodeTimes:
+        """Microseconds of each node in each of so many runs, after one that does not count."""
+        options = self._options()
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory(prefix="edgewise-") as folder:
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._made(options)
+            (path,) = Path(folder).iterdir()
+            written = path.open("rb")
+        with written:
+            for _ in range(runs + 1):
+                check()
+                session.run(self._outputs, self._loaded)
+            session.end_profiling()
+            return node_times(json.load(written), runs)
+
+    def _options(self) -> Any:
+        return ort_options(self._ort, *self._asked)
+
+    def _made(self, options: Any) -> Any:
+        return self._ort.InferenceSession(
+            self._asked[0], options, providers=["CPUExecutionProvider"]
+        )
+
+
+def node_times(events: list[dict[str, Any]], runs: int) -> NodeTimes:
+    """Out of what ONNX Runtime's profiler wrote of a run more. A node in a loop has several times a
+    run, which are added up."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for event in events:
+        name, suffix, _ = event["name"].rpartition("_kernel_time")
+        if event.get("cat") == "Node" and suffix:
+            found.setdefault((name, event["args"]["op_name"]), []).append(event["dur"])
+    told: NodeTimes = []
+    for (name, kind), times in found.items():
+        each = len(times) // (runs + 1)
+        later = times[len(times) - each * runs :]
+        told.append([name, kind, [sum(later[i : i + each]) for i in range(0, each * runs, each)]])
+    return told
 
 
 def ort_options(ort: Any, path: str, threads: int, options: dict[str, Any]) -> Any:
