@@ -151,15 +151,15 @@ def check_name(name: str) -> None:
 def check(device: NamedDevice) -> None:
     """Raises UsageError for what cannot be kept, DeviceError for an address that is none."""
     check_name(device.name)
+    for value in (device.address, device.benchmark_model or ""):
+        if not value.isprintable():
+            raise UsageError("holds what cannot be written to a text file", where=repr(value))
     if DeviceAddress.of(device.address).kind == "local":
         raise UsageError("this machine needs no name", where=device.name, remedy="It is 'local'.")
     if device.threads is not None and device.threads < 1:
         raise UsageError(
             f"found {device.threads}; allowed: a whole number of at least 1", where="threads"
         )
-    for value in (device.address, device.benchmark_model or ""):
-        if not value.isprintable():
-            raise UsageError("holds what cannot be written to a text file", where=repr(value))
 
 
 def registry_path() -> Path:
