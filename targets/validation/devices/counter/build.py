@@ -32,6 +32,7 @@ from edgewise.files import sha256, staged
 from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices.bundle.installation import Counter
 from edgewise.targets.validation.devices.bundle.tools import ToolFailed, run_tool
+from edgewise.targets.validation.devices.counter.program import BEGIN, END, EXIT, NOP, program
 from edgewise.targets.validation.devices.counter.qemu_build import build_qemu, compiler
 
 #: the oldest version whose plugins count per thread
@@ -39,6 +40,8 @@ _OLDEST = 9
 _RECORD = "counter.json"
 _PLUGIN = "edgecount"
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
+#: between the marks of the trial: a nop, and `mov` and `svc` of the second mark
+_TRIED = {"integer": 1, "other": 2}
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
@@ -49,8 +52,8 @@ class _Made:
     qemu: str
     version: str
     headers: tuple[str, ...]
-    source: str  # SHA-256 of edgecount.c
-    plugin: str  # SHA-256 of edgecount.so
+    source: str = ""  # SHA-256 of edgecount.c
+    plugin: str = ""  # SHA-256 of edgecount.so
 
 
 def build_counter(folder: Path, progress: Progress = SILENT) -> Counter:
@@ -64,6 +67,12 @@ def build_counter(folder: Path, progress: Progress = SILENT) -> Counter:
             the folder's parent); one line each.
     """
     folder = folder.absolute()
+    if re.search(r"[\s:,]", str(folder)):
+        raise DeviceError(
+            "QEMU cannot be built in a folder whose name has blanks, colons or commas",
+            where=str(folder),
+            remedy="Name another folder in EDGEWISE_CACHE.",
+        )
     source = _source()
     digest = hashlib.sha256(source).hexdigest()
     made = _read(folder)
@@ -78,9 +87,11 @@ def build_counter(folder: Path, progress: Progress = SILENT) -> Counter:
         return _finished(folder, *found, source)
     with staged(folder) as part:
         build_qemu(part, folder, progress)
-    progress.step("Compiling the instruction counter")
+    qemu = folder / "qemu-aarch64"
     headers = tuple(f"-I{folder / 'include' / name}" for name in ("qemu", "glib", "glib-config"))
-    return _finished(folder, folder / "qemu-aarch64", headers, source)
+    _write_record(folder, _Made(str(qemu), _version_of(qemu) or "", headers))  # the long part
+    progress.step("Compiling the instruction counter")
+    return _finished(folder, qemu, headers, source)
 
 
 def _finished(folder: Path, qemu: Path, headers: Sequence[str], source: bytes) -> Counter:
@@ -95,9 +106,13 @@ def _finished(folder: Path, qemu: Path, headers: Sequence[str], source: bytes) -
     made = _Made(
         str(qemu), version, tuple(headers), hashlib.sha256(source).hexdigest(), sha256(plugin)
     )
+    _write_record(folder, made)
+    return _counter(folder, made)
+
+
+def _write_record(folder: Path, made: _Made) -> None:
     with staged(folder / _RECORD) as part:
         part.write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
-    return _counter(folder, made)
 
 
 def _compile(source: bytes, plugin: Path, headers: Sequence[str]) -> None:
@@ -114,18 +129,21 @@ def _compile(source: bytes, plugin: Path, headers: Sequence[str]) -> None:
 
 
 def _try(qemu: Path, plugin: Path) -> None:
-    """Whether the emulator takes the plugin: it loads it before it looks for the program."""
-    command = [str(qemu), "-plugin", f"{plugin},fd=2", str(plugin.parent / "no-program")]
+    """Count a program that does nothing but a `nop` between the marks."""
+    executable = plugin.parent / "program"
+    executable.write_bytes(program([*BEGIN, NOP, *END, *EXIT]))
+    executable.chmod(0o755)
     try:
-        run_tool(command)
-    except ToolFailed as error:
-        if "plugin" in error.said.lower() or "no-program" not in error.said:
-            raise DeviceError(
-                "QEMU does not take the instruction counter",
-                where=str(qemu),
-                why=error.reason(),
-                remedy="Remove this QEMU from PATH, or install another version.",
-            ) from error
+        said = run_tool([str(qemu), "-plugin", f"{plugin},fd=1", str(executable)])
+        counted = {name: count for name, count in json.loads(said).items() if count}
+    except (ToolFailed, ValueError, AttributeError) as error:
+        raise DeviceError(
+            "QEMU does not take the instruction counter", where=str(qemu), why=str(error)
+        ) from error
+    if counted != _TRIED:
+        raise DeviceError(
+            "the instruction counter counts wrong", where=str(qemu), why=f"{counted}, not {_TRIED}"
+        )
 
 
 def _on_path() -> tuple[Path, tuple[str, ...]] | None:
