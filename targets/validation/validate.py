@@ -28,6 +28,7 @@ from edgewise.targets.validation import layers as layerwise
 from edgewise.targets.validation.baseline import Baseline
 from edgewise.targets.validation.budget import Budget, check_budget
 from edgewise.targets.validation.comparison import Comparison, EquivalenceLimit
+from edgewise.targets.validation.delegates import time_delegates
 from edgewise.targets.validation.devices import DeviceSession, connected, has_runner
 from edgewise.targets.validation.instruction_baseline import InstructionBaseline, Rise
 from edgewise.targets.validation.instructions import (
@@ -171,6 +172,9 @@ def validate(
         if profile:
             progress.step(f"Timing the parts of {known.target}")
             parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
+        delegates = time_delegates(
+            device, known, threads=threads, profile=profile, progress=progress
+        )
     counted = Instructions.not_counted(device, NOT_ASKED_FOR)
     if instructions or earlier is not None or budget.max_instructions is not None:
         counted = count_instructions(target, known, fp32, device, feeds, progress=progress)
@@ -178,7 +182,7 @@ def validate(
     result = _result(known, fp32, walk, latency, parts, counted, rise, budget)
     findings = tuple(dict.fromkeys((*result.findings, *_remarks(timed))))
     facts = timed.facts if isinstance(timed, _Telling) else None
-    return replace(result, device=device, facts=facts, findings=findings)
+    return replace(result, device=device, facts=facts, findings=findings, delegates=delegates)
 
 
 def _latency(

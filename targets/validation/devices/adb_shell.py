@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.25
 _OLD_ADB = "Install Android's platform tools of 2017 or newer."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AdbShell:
     """Implements `store.Shell`."""
 
