@@ -99,7 +99,8 @@ def remove_command(terminal: Terminal, name: str, *, keep_files: bool) -> None:
     """`edgewise devices remove`. A device that is not there keeps its files, and that is told."""
     device = registry.named_device(name)
     terminal.progress.step(f"delete files on {name}")
-    deleted, kept = (), ""
+    deleted: tuple[str, ...] = ()
+    kept = ""
     if not keep_files and has_runner(device.address):
         try:
             deleted = device_at(device.address).clean()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,8 +11,8 @@ from edgewise.errors import DeviceError
 from edgewise.progress import Progress
 from edgewise.targets.manifest import tool_versions
 from edgewise.targets.validation.devices import ResolvedDevice, connected
-from edgewise.targets.validation.devices.bundle.installation import installed
-from edgewise.targets.validation.devices.runner import cpu_facts, status
+from edgewise.targets.validation.devices.cpu_names import cores_named
+from edgewise.targets.validation.devices.runner import machine_facts, status
 
 #: features of Linux' ARM64 kernels that decide how fast low precisions are, by their usual names
 NOTABLE = {
@@ -40,8 +38,6 @@ class Meeting:
     machine: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     runtimes: Mapping[str, str] = field(default_factory=dict)
-    #: of the files that Edgewise keeps there
-    bundle: str | None = None
     connect_seconds: float | None = None
     round_trip_ms: float | None = None
     latency_reason: str | None = None
@@ -59,16 +55,14 @@ class Meeting:
                 _unit(self.machine.get("cores"), "cores"),
                 self.machine.get("system"),
             ),
-            "cpu": self.machine.get("cpu") or ", ".join(self.machine.get("cpu_parts") or ()),
+            "cpu": cores_named(self.machine.get("cpus") or ()),
             "features": _features(self.machine.get("features")),
-            "memory": _memory(self.machine.get("memory_mb")),
+            "memory": _memory(self.machine.get("memory_bytes")),
             "runtimes": ", ".join(f"{name} {text}" for name, text in self.runtimes.items()),
-            "governor": _joined(
-                self.status.get("governor"), _unit(self.status.get("frequency_mhz"), "MHz")
-            ),
+            "governor": self.status.get("governor"),
+            "clock": _joined(*(_unit(mhz, "MHz") for mhz in self.status.get("mhz") or ())),
             "temperature": _unit(self.status.get("temperature_c"), "°C"),
             "load": _unit(self.status.get("load"), ""),
-            "bundle": self.bundle and f"{self.bundle[:12]}, complete there",
             "round trip": _unit(self.round_trip_ms, "ms"),
             "connected in": _unit(self.connect_seconds, "s"),
             "latency": self.latency_reason and f"not measured there: {self.latency_reason}",
@@ -92,15 +86,16 @@ def _runner(device: ResolvedDevice) -> Meeting:
             began = time.perf_counter()
             said, _ = link.request("status")
             trips.append(time.perf_counter() - began)
-        bundle = installed().bundle
+        machine = {key: value for key, value in link.hello.items() if key != "protocol"}
+        if link.device.latency_reason is not None:  # emulated: these are this machine's
+            machine, said = {**machine, "cores": None, "system": None, "memory_bytes": None}, {}
         return Meeting(
             device.text,
             device.address.text,
             link.description,
-            {key: value for key, value in link.hello.items() if key != "protocol"},
+            machine,
             said,
-            {name: bundle.versions[name] for name in _RUNTIMES if name in bundle.versions},
-            None if device.address.kind == "emulated" else bundle.digest,
+            machine.get("versions", {}),
             round(seconds, 3),
             round(min(trips) * 1e3, 3),
             link.device.latency_reason,
@@ -108,13 +103,9 @@ def _runner(device: ResolvedDevice) -> Meeting:
 
 
 def _local(device: ResolvedDevice) -> Meeting:
-    machine = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.release(),
-        **cpu_facts(),
-    }
-    versions = tool_versions(*_RUNTIMES)
+    found = tool_versions(*_RUNTIMES)
+    versions = {name: found[name] for name in _RUNTIMES if name in found}
+    machine = {**machine_facts(), "versions": versions}
     return Meeting(device.text, device.address.text, "this machine", machine, status(), versions)
 
 
@@ -135,8 +126,8 @@ def _features(found: object) -> str:
     return " ".join(names)
 
 
-def _memory(megabytes: float | None) -> str:
-    return "" if megabytes is None else f"{megabytes / 1000:.1f} GB"
+def _memory(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e9:.1f} GB"
 
 
 def _unit(value: float | None, unit: str) -> str:

@@ -155,7 +155,8 @@ def _groups(jobs: Sequence[Job[T]]) -> tuple[list[list[Job[T]]], list[list[Job[T
     by_device: dict[str, list[Job[T]]] = {}
     for job in jobs:
         by_device.setdefault(job.device.text, []).append(job)
-    alone, together = [], []
+    alone: list[list[Job[T]]] = []
+    together: list[list[Job[T]]] = []
     for group in by_device.values():
         (alone if _needs_this_machine(group[0].device) else together).append(group)
     return alone, together
