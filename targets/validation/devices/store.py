@@ -35,7 +35,8 @@ _SLOWEST_BYTES = 50_000  # a second, over the slowest line that is waited for
 _BLOCK = 4096  # what a file takes at least
 _TEMPORARY_KIB = 32 * 1024  # for the files of the runner
 _ARM64 = ("aarch64", "arm64")
-_FULL = ("no space left", "quota exceeded", "write error")
+#: what tar says where a disk is full, GNU's tar without the reason
+_FULL = ("no space left", "quota exceeded", "short write", "write error", "wrote only")
 _STATES = {
     "foreign": "belongs to somebody else or is open to others",
     "full": "is full",
@@ -216,11 +217,12 @@ class Store:
             if not retry:
                 raise
             return  # the next look tells what arrived
-        if any(word in said.errors.lower() for word in _FULL):
+        full = [line for line in said.errors.splitlines() if _is_full(line)]
+        if full:
             raise DeviceError(
                 "the disk of the device is full",
                 where=f"{self._shell.address}, {place.path}",
-                why=said.errors.splitlines()[0],
+                why=full[0],
                 remedy="Free space there; what had arrived of the bundle was deleted.",
             )
         self._expect(said, "unpack the bundle")
@@ -237,6 +239,10 @@ class Store:
         if said.code != 0:
             last = said.errors.strip().splitlines()[-1:] or [f"it ended with code {said.code}"]
             raise DeviceError(f"cannot {what}", where=self._shell.address, why=last[0])
+
+
+def _is_full(line: str) -> bool:
+    return any(word in line.lower() for word in _FULL)
 
 
 def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place | None:

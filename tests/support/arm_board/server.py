@@ -1,4 +1,4 @@
-"""A real sshd on the loopback whose sessions are on a board."""
+"""A real sshd on the loopback whose sessions are elsewhere: on a board, or in a plain folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from arm_board.namespace import Board
 
 #: the name of the board in the user's ssh configuration
 ALIAS = "arm-board"
@@ -58,10 +56,26 @@ class Server:
         """For EDGEWISE_SSH."""
         return f"ssh -F {shlex.quote(str(self.folder / 'ssh_config'))}"
 
+    def set_environment(self, *words: str) -> None:
+        """`NAME=value` for later sessions."""
+        (self.folder / "environment").write_text(" ".join(words), encoding="utf-8")
+
+    def pushes(self) -> int:
+        """How often something was sent there to be unpacked."""
+        return sum("tar -x" in command for command in self.commands())
+
     def commands(self) -> list[str]:
         """What was asked of it."""
         log = self.folder / "commands"
         return log.read_text(encoding="utf-8").split("\0")[:-1] if log.exists() else []
+
+    def clients(self) -> list[int]:
+        """The processes of ssh on this side."""
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if str(self.folder / "ssh_config").encode() in _read(path)
+        ]
 
     def sessions(self) -> list[int]:
         """The processes of sshd that serve a connection."""
@@ -76,16 +90,17 @@ class Server:
                     os.kill(child, signal.SIGKILL)
 
     def wait_for_rest(self, seconds: float = 10.0) -> list[int]:
-        """The connections that are still there after so many seconds at most."""
+        """Processes of connections that are still there after so many seconds at most."""
         patience = time.monotonic() + seconds
-        while (left := self.sessions()) and time.monotonic() < patience:
+        while (left := self.sessions() + self.clients()) and time.monotonic() < patience:
             time.sleep(0.05)
         return left
 
 
 @contextmanager
-def server(board: Board, folder: Path) -> Iterator[Server]:
-    """Skips where OpenSSH's server or client is missing."""
+def server(entering: Sequence[str], folder: Path) -> Iterator[Server]:
+    """`entering` ends in an `env` of the far side. Skips where OpenSSH's server or client is
+    missing."""
     sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     keygen = shutil.which("ssh-keygen")
     if sshd is None or keygen is None or shutil.which("ssh") is None:
@@ -95,12 +110,14 @@ def server(board: Board, folder: Path) -> Iterator[Server]:
     shutil.copy(folder / "user.pub", folder / "authorized_keys")
     port = free_port()
     session = folder / "session"
-    enter = shlex.join([*board.entering(), "/bin/sh", "-c"])
+    here = shlex.quote(str(folder))
     session.write_text(
-        f'#!/bin/sh\nprintf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {shlex.quote(str(folder))}/commands\n'
-        f'exec {enter} "$SSH_ORIGINAL_COMMAND"\n',
+        f'#!/bin/sh\nprintf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {here}/commands\n'
+        f"exec {shlex.join(entering)} $(cat {here}/environment) "
+        'sh -c "$SSH_ORIGINAL_COMMAND"\n',
         encoding="utf-8",
     )
+    (folder / "environment").touch()
     session.chmod(0o755)
     key = " ".join((folder / "host.pub").read_text().split()[:2])
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}\n")
@@ -110,12 +127,12 @@ def server(board: Board, folder: Path) -> Iterator[Server]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's folder for privilege separation
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    made = Server(folder, port, process)
     try:
-        made = Server(folder, port, process)
         _wait_for(made)
         yield made
-        made.cut()
     finally:
+        made.cut()
         process.terminate()
         process.wait()
 
@@ -135,6 +152,13 @@ def _wait_for(made: Server) -> None:
                 return
         time.sleep(0.05)
     pytest.skip(f"sshd does not start here: {(made.folder / 'sshd.log').read_text()}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def _children(parent: int) -> list[int]:
