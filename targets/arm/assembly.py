@@ -19,6 +19,7 @@ from edgewise.targets.arm.fusion import island_findings, optimize_as_on_arm
 from edgewise.targets.arm.global_pool import mean_to_global_pool
 from edgewise.targets.arm.half import compute_in_half, store_as_half
 from edgewise.targets.arm.integer_pad import pad_in_integers
+from edgewise.targets.arm.kernels import take_detours
 from edgewise.targets.arm.matrix_kernels import choose_matrix_kernels
 from edgewise.targets.arm.options import ArmOptions, fixed_shapes
 from edgewise.targets.arm.packed_products import pack_products
@@ -47,11 +48,12 @@ class Assembled:
 def prepared(model: ir.Model, chosen: ArmOptions) -> ir.Model:
     """A copy in the form that all models have, with the sizes that the options fix.
 
-    Raises UsageError for sizes that do not fit, and ModelError for a model that is too large.
+    Raises UsageError for sizes that do not fit, and ModelError for what cannot be prepared.
     """
     ready = prepare(model, input_shapes=fixed_shapes(model, chosen.shapes), batch=chosen.batch)
     if chosen.accuracy_level is not None and unpack_matmul_nbits(ready):
         settle(ready)
+    take_detours(ready)
     return ready
 
 
@@ -124,7 +126,7 @@ def _check_size(model: ir.Model) -> None:
     needed = sum(
         value.const_value.nbytes
         for value in model.graph.initializers.values()
-        if value.const_value is not None
+        if value.const_value is not None and value.dtype is not ir.DataType.STRING
     )
     if needed > _MOST_BYTES:
         raise ModelError(

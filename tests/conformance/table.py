@@ -4,7 +4,7 @@ python tests/conformance/table.py                    # the whole table, to stand
 python tests/conformance/table.py --write            # ... into the page in docs
 python tests/conformance/table.py --only LSTM,GRU    # every case of some operators
 python tests/conformance/table.py --match attention  # every case whose name holds a word
-python tests/conformance/table.py --target apple     # through the apple target; android without
+python tests/conformance/table.py --target apple     # through another target; android without
 python tests/conformance/table.py --target apple --system iOS16   # ... in its operations
 """
 
@@ -15,21 +15,21 @@ from collections import Counter
 
 from node_tests.document import document, page_of
 from node_tests.evaluate import evaluate
-from node_tests.selection import cases
+from node_tests.selection import DTYPES, cases
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="ONNX node tests through a target")
     parser.add_argument("--only", default="", help="operators, separated by commas")
     parser.add_argument("--match", default="", help="a part of the cases' names")
-    parser.add_argument("--target", default="android", choices=("android", "apple"))
+    parser.add_argument("--target", default="android", choices=tuple(DTYPES))
     parser.add_argument("--system", default="", help="apple only: the oldest system, such as iOS16")
     parser.add_argument("--write", action="store_true", help="write the page in docs")
     arguments = parser.parse_args()
     operators = set(filter(None, arguments.only.split(",")))
     chosen = [
         case.name
-        for case in cases()
+        for case in cases(arguments.target)
         if (not operators or case.operator in operators) and arguments.match in case.name
     ]
     options = {"deployment_target": arguments.system} if arguments.system else {}

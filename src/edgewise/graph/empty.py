@@ -43,7 +43,7 @@ def _is_empty(value: ir.Value) -> bool:
     return (
         value.const_value is None
         and value.shape is not None
-        and value.dtype is not None
+        and value.dtype not in (None, ir.DataType.STRING)  # whose constants have no size in bytes
         and any(dim == 0 for dim in value.shape)
         and all(isinstance(dim, int) for dim in value.shape)
     )

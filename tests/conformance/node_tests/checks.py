@@ -18,7 +18,7 @@ from node_tests.selection import cases
 @cache
 def results_of(target: str) -> tuple[Result, ...]:
     """Every selected case, run once per session."""
-    return tuple(evaluate([case.name for case in cases()], target))
+    return tuple(evaluate([case.name for case in cases(target)], target))
 
 
 def assert_none_is_wrong(results: Sequence[Result]) -> None:

@@ -12,17 +12,30 @@ import onnx
 from node_tests.evaluate import Result
 
 _DOCS = Path(__file__).resolve().parents[3] / "docs"
-#: target -> title, option of the script, and how a case is run
+_COMMON = (
+    "whose tensors are float32, int32, int64, int8, uint8 or bool, without training, random"
+    " numbers, sequences, strings"
+)
+#: target -> title, option of the script, how a case is run, and what is taken
 _PAGES = {
     "android": (
         "ONNX operators on Android",
         "",
         "fp32, run in LiteRT, and compared",
+        _COMMON,
     ),
     "apple": (
         "ONNX operators in Core ML",
         " --target apple",
         "fp32, read back from disk, run in Edgewise's interpreter, and compared",
+        _COMMON,
+    ),
+    "arm": (
+        "ONNX operators on ARM",
+        " --target arm",
+        "fp32, run in ONNX Runtime, and compared",
+        "whose tensors are of any type that arrays have, strings among them, without training,"
+        " random numbers, sequences",
     ),
 }
 _COLUMNS = ("pass", "refused", "wrong", "crash")
@@ -34,11 +47,10 @@ def page_of(target: str) -> Path:
 
 def document(results: Sequence[Result], target: str = "android") -> str:
     """The page as Markdown; the same results give the same bytes."""
-    title, option, run = _PAGES[target]
+    title, option, run, taken = _PAGES[target]
     told = (
         f"Made by `python tests/conformance/table.py{option} --write` from the ONNX project's own"
-        f" node tests (onnx {onnx.__version__}): models of one node whose tensors are float32,"
-        " int32, int64, int8, uint8 or bool, without training, random numbers, sequences, strings"
+        f" node tests (onnx {onnx.__version__}): models of one node {taken}"
         " and decoding of images. Weights, axes, shapes and the like are constants. Each is"
         f" emitted as {run} with the expected output (relative 1e-3, absolute 1e-5; integers"
         " exactly)."

@@ -1,8 +1,9 @@
 """Which node tests of the ONNX project are run, and which of their inputs become constants.
 
-Taken: models of one node of the domain ai.onnx, whose tensors are all of a type that TFLite's
-kernels compute with. Left out: training, random numbers, sequences, optionals, strings, decoding of
-image files, and the tests that hold a function's body spread out.
+Taken: models of one node of the domain ai.onnx, whose tensors are all of a type that the target's
+kernels compute with. Left out: training, random numbers, sequences, optionals, decoding of image
+files, what asks for a locale of the machine (StringNormalizer), and the tests that hold the body of
+a function spread out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-DTYPES = frozenset({"float32", "int32", "int64", "int8", "uint8", "bool"})
-LEFT_OUT = frozenset({"Bernoulli", "ImageDecoder", "Multinomial", "Optional"})
+_COMMON = frozenset({"float32", "int32", "int64", "int8", "uint8", "bool"})
+_OTHERS = {"float16", "float64", "int16", "object", "uint16", "uint32", "uint64"}
+#: target -> types of its tensors
+DTYPES = {"android": _COMMON, "apple": _COMMON, "arm": _COMMON | _OTHERS}
+LEFT_OUT = frozenset({"Bernoulli", "ImageDecoder", "Multinomial", "Optional", "StringNormalizer"})
 
 #: operator -> inputs that a deployed model holds as constants: weights, axes, shapes, bounds
 PARAMETERS: dict[str, tuple[int, ...]] = {
@@ -99,26 +103,27 @@ class Case:
     atol: float
 
 
-def cases() -> Iterator[Case]:
-    """Every selected test with its first data set, in the ONNX project's order."""
+def cases(target: str) -> Iterator[Case]:
+    """Every test selected for a target with its first data set, in the ONNX project's order."""
     from onnx.backend.test.loader import load_model_tests
 
     with warnings.catch_warnings():  # making the data divides by zero on purpose
         warnings.simplefilter("ignore", RuntimeWarning)
         tests = load_model_tests(kind="node")
     for test in tests:
-        if test.model is not None and test.data_sets and _is_selected(test.model):
+        if test.model is not None and test.data_sets and _is_selected(test.model, target):
             yield _case(test)
 
 
-def _is_selected(model: onnx.ModelProto) -> bool:
+def _is_selected(model: onnx.ModelProto, target: str) -> bool:
     graph = model.graph
     if len(graph.node) != 1:
         return False
     node = graph.node[0]
     if node.domain not in ("", "ai.onnx") or node.op_type in LEFT_OUT or _trains(node):
         return False
-    return all(_is_tensor_of_known_type(value) for value in (*graph.input, *graph.output))
+    known = DTYPES[target]
+    return all(_is_tensor_of_type(value, known) for value in (*graph.input, *graph.output))
 
 
 def _trains(node: onnx.NodeProto) -> bool:
@@ -128,12 +133,12 @@ def _trains(node: onnx.NodeProto) -> bool:
     return node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2])
 
 
-def _is_tensor_of_known_type(value: onnx.ValueInfoProto) -> bool:
+def _is_tensor_of_type(value: onnx.ValueInfoProto, known: frozenset[str]) -> bool:
     if not value.type.HasField("tensor_type"):
         return False
     code = value.type.tensor_type.elem_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(code) if code else None
-    return dtype is not None and dtype.name in DTYPES
+    return dtype is not None and dtype.name in known
 
 
 def _case(test: Any) -> Case:
@@ -141,7 +146,7 @@ def _case(test: Any) -> Case:
     model.CopyFrom(test.model)
     graph, node = model.graph, model.graph.node[0]
     inputs, outputs = test.data_sets[0]
-    arrays = {v.name: np.asarray(a) for v, a in zip(graph.input, inputs, strict=True)}
+    arrays = {v.name: _array(a) for v, a in zip(graph.input, inputs, strict=True)}
     positions = PARAMETERS.get(node.op_type, ())
     constants = {node.input[i] for i in positions if i < len(node.input) and node.input[i]}
     kept = [value for value in graph.input if value.name not in constants]
@@ -155,7 +160,12 @@ def _case(test: Any) -> Case:
         operator=node.op_type,
         model=model,
         feeds={value.name: arrays[value.name] for value in kept},
-        expected={v.name: np.asarray(a) for v, a in zip(graph.output, outputs, strict=True)},
+        expected={v.name: _array(a) for v, a in zip(graph.output, outputs, strict=True)},
         rtol=max(test.rtol, 1e-3),
         atol=max(test.atol, 1e-5),
     )
+
+
+def _array(data: Any) -> np.ndarray[Any, Any]:
+    """Some tests hold messages in place of arrays."""
+    return numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else np.asarray(data)
