@@ -54,13 +54,16 @@ class EmulatedDevice:
 
     def command(self) -> list[str]:
         """QEMU where this machine needs it, and the runner."""
+        return [*self.emulation(), *self._installation.bundle.runner()]
+
+    def emulation(self) -> list[str]:
+        """What goes before a command of the bundle; nothing where this machine is ARM64."""
         installation = self._installation
-        runner = installation.bundle.runner()
         if installation.qemu is None:
-            return runner
+            return []
         prefix = installation.qemu_prefix
         place = [] if prefix is None else ["-L", str(prefix / self.cpu)]
-        return [str(installation.qemu), "-cpu", self.cpu, *place, *runner]
+        return [str(installation.qemu), "-cpu", self.cpu, *place]
 
     def explain(self, code: int | None, said: str) -> DeviceError:
         what = "the runner ended" if self._installation.qemu is None else "the emulator ended"

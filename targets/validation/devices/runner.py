@@ -733,6 +733,8 @@ def main() -> None:
     """`[runner.py, job.json]`, or `[-c, SITE]` (and seconds of silence) from the bootstrap."""
     for name in ("SIGHUP", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    # ONNX Runtime from 1.29 else writes into the user's home, and reports to Microsoft
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     if sys.argv[1].endswith(".json"):
         sys.path.append(str(Path(os.__file__).parents[2] / "site"))
         try:

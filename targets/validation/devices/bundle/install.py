@@ -175,7 +175,9 @@ def _try(bundle: Bundle, emulator: _Emulator) -> None:
     """Raises DeviceError where the runtimes do not load."""
     command = [*emulator.on(EMULATED_CPUS[0]), *bundle.python()]
     try:
-        said = run_tool([*command, "-c", _TRIAL, str(bundle.root / "site")]).split()
+        quiet = {"ORT_DISABLE_TELEMETRY": "1"}  # which would write into the user's home
+        trial = [*command, "-c", _TRIAL, str(bundle.root / "site")]
+        said = run_tool(trial, environment=quiet).split()
     except ToolFailed as error:
         raise DeviceError(
             "the ARM64 bundle does not run here", why=error.reason(), where=_about(emulator)
