@@ -4,10 +4,10 @@
 2. One on PATH of version 10 or newer is used as it is.
 3. Else the package of the distribution or of its backports that holds it without a loader, if it is
    10 or newer: one file of it is kept.
-4. Else the same of an older version, without the cores that have products of int8 matrices (i8mm):
-   on `max` of 7.2, XNNPACK's are wrong. 7.2 shows programs the `/proc/cpuinfo` of this machine, on
-   which the library that ONNX Runtime asks for the processor ends with a fault: programs are shown
-   one file per core instead, below the folder that `-L` names.
+4. Else the same of an older version, without the cores that have SVE: on `max` of 7.2, XNNPACK's
+   int8 outputs are wrong, and right with `sve=off`. 7.2 shows programs the `/proc/cpuinfo` of this
+   machine, on which the library that ONNX Runtime asks for the processor ends with a fault:
+   programs are shown one file per core instead, below the folder that `-L` names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NEWEST_NEEDED = 10
 _NAMES = ("qemu-aarch64", "qemu-aarch64-static")
 _PACKAGES = ("qemu-user", "qemu-user-static")
 _COMPONENTS = ("main", "universe")
-_WITH_I8MM = ("neoverse-v1", "max")
+_WITH_SVE = ("neoverse-v1", "max")
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 _SMALLEST = 10_000_000  # bytes: a package with it, not one that only leads to another
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -167,7 +167,7 @@ def _probed(path: Path) -> Qemu | None:
     qemu = Qemu(path, version[1], tuple(cpu for cpu in EMULATED_CPUS if cpu in known))
     if qemu.is_recent:
         return qemu
-    return replace(qemu, cpus=tuple(cpu for cpu in qemu.cpus if cpu not in _WITH_I8MM))
+    return replace(qemu, cpus=tuple(cpu for cpu in qemu.cpus if cpu not in _WITH_SVE))
 
 
 def _help(path: Path) -> str:

@@ -49,7 +49,7 @@ def install_wheels(
     """
     command = _installer(target, site)
     exact = [f"{name}=={version}" for name, version in wanted.items()]
-    progress.step(f"Downloading ARM64 wheels of {', '.join(exact)}")
+    progress.step(f"Downloading ARM64 wheels of {', '.join(exact)} (about 55 MB)")
     try:
         run_tool([*command, *exact])
     except ToolFailed as error:
