@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgewise.data.function import FunctionSource
 from edgewise.data.shared import SharedSource
@@ -47,11 +49,30 @@ def test_each_thread_walks_all_and_one_reads_at_a_time() -> None:
         assert list(pool.map(walk, range(WALKERS))) == [[*map(float, range(COUNT))]] * WALKERS
 
 
-def test_outputs_on_disk_are_read_by_several_threads() -> None:
-    spool = OutputSpool(in_memory_bytes=0)  # a file, with one position for all
-    arrays = [np.full((64, 64), index, np.float32) for index in range(50)]
+class SlowFile:
+    """A file with one position for all, whose readers are overtaken after they have sought."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def seek(self, position: int) -> None:
+        self._file.seek(position)
+        time.sleep(0.0005)
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_outputs_on_disk_are_read_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = OutputSpool(in_memory_bytes=0)
+    arrays = [np.full(16, index, np.float32) for index in range(20)]
     for array in arrays:
         spool.append({"y": array})
+    monkeypatch.setattr(spool, "_file", SlowFile(spool._file))
 
     def read(_: int) -> bool:
         return all(np.array_equal(spool[i]["y"], array) for i, array in enumerate(arrays))

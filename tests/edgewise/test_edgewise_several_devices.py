@@ -285,3 +285,15 @@ def test_a_file_runs_on_a_device(run: Run, built: Path, tmp_path: Path) -> None:
     outcome = run("run", built / "apple", "--on", "pi")
     assert outcome.code == 5 and "the file does not run there" in outcome.line
     assert len(StandInDevice.started) == 3
+
+
+def test_emulated_cores_agree(run: Run, shared_tiny: Any, built: Path, emulator: object) -> None:
+    cores = "--on", "emulated:cortex-a53", "--on", "emulated:cortex-a76"
+    data = "--evaluation", shared_tiny.evaluation
+    targets = validated(run, built / "arm", *data, *cores)["targets"]
+    assert list(targets) == ["arm", "arm@emulated:cortex-a76"]
+    small, large = targets.values()
+    assert small["accuracy"] == large["accuracy"]
+    assert small["equivalence"] == large["equivalence"]
+    assert (small["facts"]["cpu"], large["facts"]["cpu"]) == ("Cortex-A53", "Cortex-A76")
+    assert small["latency"]["median_ms"] is None
