@@ -14,7 +14,7 @@ demo: $(DEMO_VENV)/.ready  ## build and validate the digits sample for all three
 
 devices: $(VENV)/.ready  ## what tests on ARM64 code need; without it they are skipped
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get -qq update && \
-	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
 	  $(DEVICE_PACKAGES); fi
 	$(VENV)/bin/edgewise emulator install --counter --verbose
 
