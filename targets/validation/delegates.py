@@ -29,18 +29,20 @@ def time_delegates(
         DeviceError: the phone cannot be reached, or the tool does not run there.
         UsageError: the tool was given for a device that is no phone.
     """
-    tool = resolve(device).benchmark_model
+    resolved = resolve(device)
+    tool = resolved.benchmark_model
     if tool is None or artifact.path.suffix != _TFLITE:
         return ()
+    if resolved.address.kind != "adb":
+        raise UsageError(
+            "benchmark_model is for phones only",
+            where=f"device '{device}'",
+            why=f"{resolved.address} is none",
+            remedy="Give the device a name without it.",
+        )
     with connected(device) as link:
         phone = link.device
-        if not isinstance(phone, AdbDevice):
-            raise UsageError(
-                "benchmark_model is for phones only",
-                where=f"device '{device}'",
-                why=f"{phone.address} is none",
-                remedy="Give the device a name without it.",
-            )
+        assert isinstance(phone, AdbDevice)
         if phone.latency_reason is not None:
             reason = phone.latency_reason
             return tuple(DelegateLatency.not_measured(name, threads, reason) for name in USUAL)

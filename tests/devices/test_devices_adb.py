@@ -23,6 +23,27 @@ from edgewise.targets.validation.devices.bundle.installation import Installation
 pytestmark = pytest.mark.slow
 _SAMPLE = Path(__file__).parents[2] / "sample_models" / "digits"
 
+_TOOL = """#!/bin/sh
+# A stand-in for benchmark_model: it prints what the real one does (test_devices_benchmark_output).
+[ -s model.tflite ] && [ "$1" = --graph=model.tflite ] && [ "$3" = --num_threads=2 ] || exit 9
+applied() { echo "INFO: Explicitly applied $1 delegate, and the model graph will be $2" >&2; }
+case "$2" in
+  --use_xnnpack=true) applied XNNPACK "completely executed by the delegate.";;
+  --use_gpu=true) applied GPU "partially executed by the delegate w/ 3 delegate kernels.";;
+  --use_nnapi=true) echo "INFO: Though NNAPI delegate is explicitly applied, the model graph will \
+not be executed by the delegate.";;
+  --use_xnnpack=false) echo "ERROR: Didn't find op for builtin opcode 'CONV_2D'"; exit 1;;
+esac
+echo "INFO: Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate"
+echo "INFO: count=1 curr=7070 p5=7070 median=7070 p95=7070"
+echo "INFO: Running benchmark for at least 50 iterations and at least 1 seconds but terminate"
+echo "INFO: count=50 first=2100 curr=2000 min=1900 max=2500 avg=2050.5 std=9 p5=1950 median=2040 \
+p95=2400"
+echo "INFO: Inference timings in us: Init: 31000, First inference: 7070, Warmup (avg): 7070, \
+Inference (avg): 2050.5"
+echo "INFO: Memory footprint delta from the start of the tool (MB): init=4.5 overall=5.25"
+"""
+
 
 @pytest.fixture(scope="module")
 def system(pytestconfig: pytest.Config, emulator: Installation) -> Path:
@@ -52,10 +73,10 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _options(dist: Path, *targets: str) -> list[str | Path]:
+def _options(dist: Path, *targets: str, on: str = ADDRESS) -> list[str | Path]:
     chosen = [word for target in targets for word in ("--target", target)]
     data = ("--evaluation", _SAMPLE / "evaluation.npz", "--limit", "8")
-    return ["validate", dist, *data, *chosen, "--on", ADDRESS, "--json"]
+    return ["validate", dist, *data, *chosen, "--on", on, "--json"]
 
 
 def _stored(made: Phone) -> list[Path]:
@@ -71,14 +92,19 @@ def _wait(found: Callable[[], object], seconds: float = 60) -> None:
 
 
 def test_artifacts_are_validated_on_a_phone(
-    attached: Phone, dist: Path, emulator: Installation
+    attached: Phone, dist: Path, emulator: Installation, tmp_path: Path
 ) -> None:
-    done = attached.edgewise(*_options(dist, "android", "arm"))
+    tool = tmp_path / "benchmark_model"
+    tool.write_text(_TOOL)
+    config = {"EDGEWISE_CONFIG": str(tmp_path)}
+    add = ("devices", "add", "desk", ADDRESS, "--benchmark-model", tool, "--no-test")
+    assert attached.edgewise(*add, **config).returncode == 0
+    done = attached.edgewise(*_options(dist, "android", "arm", on="desk"), **config)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)["targets"]
     assert set(results) == {"android", "arm"}
     for result in results.values():
-        assert result["device"] == ADDRESS
+        assert result["device"] == "desk"
         assert result["facts"]["description"] == f"{ADDRESS} (Acme Phone 7, Android 14)"
         assert result["facts"]["machine"] == "aarch64"
         # a phone on an ARM64 machine is one; here its instructions are emulated
@@ -86,6 +112,11 @@ def test_artifacts_are_validated_on_a_phone(
         assert result["equivalence"]["argmax_agreement"] == 1.0
         assert result["equivalence"]["max_lsb"] <= 2
         assert result["accuracy"]["samples"] == 8
+    assert results["arm"]["delegates"] == []
+    asked = [(row["delegate"], row["median_ms"]) for row in results["android"]["delegates"]]
+    if emulator.qemu is not None:
+        assert asked == [("xnnpack", None), ("gpu", None), ("nnapi", None)]
+        assert "emulated" in results["android"]["delegates"][0]["reason"]
     # what was there before is there after it, and nothing else but the bundle
     (bundle,) = _stored(attached)
     assert bundle.name == emulator.bundle.digest
@@ -134,7 +165,7 @@ def test_a_phone_of_another_processor_takes_nothing(attached: Phone, dist: Path)
 def test_a_phone_without_space_takes_nothing(
     claimed: str, system: Path, emulator: Installation, dist: Path, tmp_path: Path
 ) -> None:
-    with phone(system, emulator, tmp_path, size="40m") as full:
+    with phone(system, emulator, tmp_path, size="12m") as full:
         if claimed == "much":  # so that the space ends while the bundle arrives
             own = full.own / "df"
             own.write_text("#!/bin/sh\necho head; echo data 99999999 0 99999999 0% /data\n")
@@ -148,26 +179,6 @@ def test_a_phone_without_space_takes_nothing(
         assert full.programs() == []
 
 
-_TOOL = """#!/bin/sh
-# A stand-in for benchmark_model: it prints what the real one does (test_devices_benchmark_output).
-[ -s model.tflite ] && [ "$1" = --graph=model.tflite ] && [ "$3" = --num_threads=2 ] || exit 9
-applied() { echo "INFO: Explicitly applied $1 delegate, and the model graph will be $2" >&2; }
-case "$2" in
-  --use_xnnpack=true) applied XNNPACK "completely executed by the delegate.";;
-  --use_gpu=true) applied GPU "partially executed by the delegate w/ 3 delegate kernels.";;
-  --use_nnapi=true) echo "INFO: Though NNAPI delegate is explicitly applied, the model graph will \
-not be executed by the delegate.";;
-  --use_xnnpack=false) echo "ERROR: Didn't find op for builtin opcode 'CONV_2D'"; exit 1;;
-esac
-echo "INFO: Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate"
-echo "INFO: count=1 curr=7070 p5=7070 median=7070 p95=7070"
-echo "INFO: Running benchmark for at least 50 iterations and at least 1 seconds but terminate"
-echo "INFO: count=50 first=2100 curr=2000 min=1900 max=2500 avg=2050.5 std=9 p5=1950 median=2040 \
-p95=2400"
-echo "INFO: Inference timings in us: Init: 31000, First inference: 7070, Warmup (avg): 7070, \
-Inference (avg): 2050.5"
-echo "INFO: Memory footprint delta from the start of the tool (MB): init=4.5 overall=5.25"
-"""
 _MEASURE = """
 import dataclasses, json, sys
 from pathlib import Path
@@ -207,7 +218,8 @@ def test_delegates_are_timed_by_the_vendors_tool(
 
 def test_a_phone_is_left_as_it_was(attached: Phone, tmp_path: Path) -> None:
     config = {"EDGEWISE_CONFIG": str(tmp_path)}
-    assert attached.edgewise("devices", "add", "desk", ADDRESS, **config).returncode == 0
+    add = ("devices", "add", "desk", ADDRESS, "--no-test")
+    assert attached.edgewise(*add, **config).returncode == 0
     done = attached.edgewise("devices", "remove", "desk", **config)
     assert done.returncode == 0, done.stderr
     assert list(attached.data.iterdir()) == []
