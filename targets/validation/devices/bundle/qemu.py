@@ -87,26 +87,33 @@ def download_qemu(architecture: str, folder: Path, *, progress: Progress = SILEN
     Raises:
         DeviceError: there is none that runs on its own, or the archive cannot be reached.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     own = own_suites(_COMPONENTS)
-    refusal: DeviceError | None = None
-    for suites, least in (([_backports(own)], NEWEST_NEEDED), (own, 0)):
-        try:
-            with package_archive(
-                architecture, folder, suites=suites, components=_COMPONENTS, progress=progress
-            ) as archive:
-                package = _standalone(archive)
-                if package is not None and package.release >= (least,):
-                    progress.step(f"Downloading QEMU {_dotted(package)}: {told([package])}")
-                    (file,) = archive.download([package.name], folder)
-                    return _taken_out(file, folder)
-        except DeviceError as error:  # a release without backports
-            refusal = error
-    raise DeviceError(
-        "the archive of this machine's release has no QEMU that runs on its own",
-        why="" if refusal is None else str(refusal),
-        remedy=f"Install qemu-user {NEWEST_NEEDED} or newer.",
-    )
+    with suppress(DeviceError):  # most releases have no backports, or none of it
+        found = _downloaded([_backports(own)], NEWEST_NEEDED, architecture, folder, progress)
+        if found is not None:
+            return found
+    found = _downloaded(own, 0, architecture, folder, progress)
+    if found is None:
+        raise DeviceError(
+            "the archive of this machine's release has no QEMU that runs on its own",
+            remedy=f"Install qemu-user {NEWEST_NEEDED} or newer.",
+        )
+    return found
+
+
+def _downloaded(
+    suites: Sequence[str], least: int, architecture: str, folder: Path, progress: Progress
+) -> Qemu | None:
+    """None where the suites have none of such a version. Raises DeviceError."""
+    with package_archive(
+        architecture, folder, suites=suites, components=_COMPONENTS, progress=progress
+    ) as archive:
+        package = _standalone(archive)
+        if package is None or package.release < (least,):
+            return None
+        progress.step(f"Downloading QEMU {_dotted(package)}: {told([package])}")
+        (file,) = archive.download([package.name], folder)
+        return _taken_out(file, folder)
 
 
 def _backports(suites: Sequence[str]) -> str:
