@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from edgewise.targets.base import Artifact, Feeds
+from edgewise.targets.base import LOCAL, Artifact, Feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,23 @@ class ProfilingTarget(Protocol):
     """A target that can time the parts of its artifacts."""
 
     def profile(
-        self, artifact: Artifact, fp32: Artifact | None, feeds: Feeds, *, threads: int = 1
+        self,
+        artifact: Artifact,
+        fp32: Artifact | None,
+        feeds: Feeds,
+        *,
+        device: str = LOCAL,
+        threads: int = 1,
     ) -> PartTimes:
         """Time every part, fed with what `feeds` gives there.
 
         Args:
             fp32: the same model's fp32 artifact of this target, timed alongside.
+            device: where the parts run, and whose clock times them.
 
         Raises:
-            UsageError: the artifact's options leave nothing to profile.
+            UsageError: the artifact's options leave nothing to profile, or times of the device
+                mean nothing.
             ModelError: a file cannot be read.
             DeviceError: a part cannot be run.
         """

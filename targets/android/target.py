@@ -159,16 +159,22 @@ class AndroidTarget:
         return compare_layers(model, artifact, scheme, feeds, threads=threads)
 
     def profile(
-        self, artifact: Artifact, fp32: Artifact | None, feeds: Feeds, *, threads: int = 1
+        self,
+        artifact: Artifact,
+        fp32: Artifact | None,
+        feeds: Feeds,
+        *,
+        device: str = LOCAL,
+        threads: int = 1,
     ) -> PartTimes:
         """The time of every part of the file, and of the same part of the fp32 file.
 
         Raises:
-            UsageError: the batch of a file is free.
+            UsageError: the batch of a file is free, or the device is emulated.
             ModelError: a file cannot be read.
-            DeviceError: LiteRT refuses a part.
+            DeviceError: LiteRT refuses a part, or the device fails.
         """
-        return profile_parts(artifact, fp32, feeds, threads=threads)
+        return profile_parts(artifact, fp32, feeds, device=device, threads=threads)
 
 
 def _check_activation_bits(model: ir.Model, scheme: Scheme) -> None:

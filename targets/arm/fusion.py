@@ -10,15 +10,14 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from edgewise.errors import ModelError, UnsupportedOperator
 from edgewise.findings import Finding
-from edgewise.graph import constant, load, node_label, to_bytes
+from edgewise.graph import load, node_label, to_bytes
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
-from edgewise.targets.arm.schemes import KERNEL_OPS, SHARED_SCALE_OPS, TARGET_NAME
+from edgewise.targets.arm.refusals import refusal_of
+from edgewise.targets.arm.schemes import KERNEL_OPS, SHARED_SCALE_OPS
 
 
 def optimize_as_on_arm(model: ir.Model) -> ir.Model:
@@ -37,40 +36,18 @@ def optimize_as_on_arm(model: ir.Model) -> ir.Model:
         try:
             ort.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exception types have no common base
-            raise _refusal(model, error) from error
+            raise refusal_of(model, error) from error
         return load(optimized)
 
 
-def _refusal(model: ir.Model, error: Exception) -> ModelError:
-    for node in model.graph.all_nodes():
-        if not _is_known(node):
-            return UnsupportedOperator(
-                node_label(node),
-                f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
-                target=TARGET_NAME,
-                why="ONNX Runtime's CPU provider does not know it",
-                remedy="Export the model with standard ONNX operators.",
-            )
-    return ModelError(
-        "ONNX Runtime cannot load the model",
-        why=(str(error).strip().splitlines() or [""])[0],
-        remedy="Check the model with onnx.checker, or upgrade onnxruntime.",
-    )
-
-
-def _is_known(node: ir.Node) -> bool:
-    if node.domain == "com.microsoft":
-        return True  # the runtime's own operators; onnx has no list of them
-    return bool(onnx.defs.has(node.op_type, node.domain))
-
-
-def float_islands(model: ir.Model) -> list[list[ir.Node]]:
+def float_islands(model: ir.Model, optimized: ir.Model | None = None) -> list[list[ir.Node]]:
     """Groups of connected nodes of `model` that ARM64 computes in float between integers.
 
     A group lies between a DequantizeLinear of an activation and a QuantizeLinear. Float nodes at
     the very beginning or end of the graph are no island: the model's own borders are float.
+    `optimized` is what ONNX Runtime made of the model on a device; without, it is asked here.
     """
-    optimized = optimize_as_on_arm(model)
+    optimized = optimize_as_on_arm(model) if optimized is None else optimized
     by_output = {out.name: node for node in model.graph for out in node.outputs}
     by_name = {node.name: node for node in model.graph if node.name}
     islands = []
@@ -80,12 +57,11 @@ def float_islands(model: ir.Model) -> list[list[ir.Node]]:
             by_output.get(node.outputs[0].name or "") or by_name.get(node.name or "")
             for node in region
         ]
-        if nodes := list(dict.fromkeys(node for node in found if node is not None)):
-            islands.append(nodes)
+        islands.append(list(dict.fromkeys(node for node in found if node is not None)) or region)
     return islands
 
 
-def island_findings(model: ir.Model) -> list[Finding]:
+def island_findings(model: ir.Model, optimized: ir.Model | None = None) -> list[Finding]:
     """One `arm/float-island` warning per island. Raises ModelError when the model cannot load."""
     return [
         Finding(
@@ -96,7 +72,7 @@ def island_findings(model: ir.Model) -> list[Finding]:
             node=", ".join(node_label(node) for node in nodes),
             remedy="Expect two conversions here; replace the operator if the latency matters.",
         )
-        for nodes in float_islands(model)
+        for nodes in float_islands(model, optimized)
     ]
 
 
@@ -137,7 +113,9 @@ def _is_float(node: ir.Node) -> bool:
 
 
 def _of_constant(dequantize: ir.Node) -> bool:
-    return constant(dequantize.inputs[0]) is not None
+    """The constants of a graph that a device sent may have stayed there."""
+    stored = dequantize.inputs[0]
+    return stored is not None and stored.const_value is not None
 
 
 def _connected(nodes: list[ir.Node]) -> list[list[ir.Node]]:

@@ -19,9 +19,18 @@ from edgewise.targets.arm.session import ArmSession
 from edgewise.targets.arm.session_options import ORT_SUFFIX, session_options
 from edgewise.targets.arm.signatures import signature
 from edgewise.targets.arm.verify_file import promises_of, verify_file
-from edgewise.targets.base import LOCAL, About, Artifact, EmitOptions, Manifest, Session
+from edgewise.targets.base import (
+    LOCAL,
+    About,
+    Artifact,
+    EmitOptions,
+    Feeds,
+    Manifest,
+    Session,
+)
 from edgewise.targets.manifest import publish, tool_versions
 from edgewise.targets.preconditions import artifact_of, check_precision, refusal, scheme_of
+from edgewise.targets.profiling import PartTimes
 
 
 class ArmTarget:
@@ -107,6 +116,36 @@ class ArmTarget:
         from edgewise.targets.validation.devices import DeviceSession
 
         return DeviceSession(known, device, "onnxruntime", threads=threads)
+
+
+    def device_findings(self, artifact: Artifact, device: str) -> tuple[Finding, ...]:
+        """What ONNX Runtime on the device fuses, and what it does not.
+
+        Raises DeviceError, or ModelError where it refuses the file there.
+        """
+        from edgewise.targets.arm.device_fusion import device_findings
+
+        return device_findings(artifact, device)
+
+    def profile(
+        self,
+        artifact: Artifact,
+        fp32: Artifact | None,
+        feeds: Feeds,
+        *,
+        device: str = LOCAL,
+        threads: int = 1,
+    ) -> PartTimes:
+        """The time of every part of the file, and of the same part of the fp32 file.
+
+        Raises:
+            UsageError: a file is in ORT format, or the device is emulated.
+            ModelError: ONNX Runtime refuses a file, or fails at running it.
+            DeviceError: the device fails.
+        """
+        from edgewise.targets.arm.profile import profile_parts
+
+        return profile_parts(artifact, fp32, feeds, device=device, threads=threads)
 
 
 def _published(content: bytes, manifest: Manifest, out_dir: str | Path) -> Artifact:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgewise.errors import UsageError
 from edgewise.findings import Finding
-from edgewise.targets.base import Artifact, Feeds, Target
+from edgewise.targets.base import LOCAL, Artifact, Feeds, Target
 from edgewise.targets.profiling import PartTime, ProfilingTarget
 from edgewise.targets.validation.results import Latency, Profile, ProfilePart
 
@@ -22,6 +22,7 @@ def measure_profile(
     feeds: Feeds,
     latency: Latency,
     *,
+    device: str = LOCAL,
     threads: int = 1,
 ) -> Profile:
     """Time the parts of an artifact; nothing is measured, with a reason, where they cannot be.
@@ -33,7 +34,7 @@ def measure_profile(
     if not isinstance(target, ProfilingTarget):
         return Profile.not_measured(f"the {target.name} target cannot time parts of its artifacts")
     try:
-        times = target.profile(artifact, fp32, feeds, threads=threads)
+        times = target.profile(artifact, fp32, feeds, device=device, threads=threads)
     except UsageError as error:
         return Profile.not_measured(error.what)
     return _profile(times.parts, times.method, latency)

@@ -19,7 +19,8 @@ from edgewise.errors import ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, load
 from edgewise.progress import SILENT, Progress
-from edgewise.targets.base import Artifact, BatchSession, Manifest, Session
+from edgewise.targets.base import Artifact, BatchSession, Manifest, Session, Target
+from edgewise.targets.device_checks import DeviceCheckingTarget
 from edgewise.targets.layerwise import LayerwiseTarget
 from edgewise.targets.manifest import load_artifact
 from edgewise.targets.validation import accuracy as accuracies
@@ -159,6 +160,7 @@ def validate(
             progress,
             f"validating {known.target}",
         )
+        checked = _device_findings(target, known, device)
         feeds = _latency_feeds(data, known.manifest)
         latency, timed = _latency(
             session,
@@ -171,7 +173,9 @@ def validate(
         parts = None
         if profile:
             progress.step(f"Timing the parts of {known.target}")
-            parts = measure_profile(target, known, fp32, feeds, latency, threads=threads)
+            parts = measure_profile(
+                target, known, fp32, feeds, latency, device=device, threads=threads
+            )
         delegates = time_delegates(
             device, known, threads=threads, profile=profile, progress=progress
         )
@@ -180,9 +184,15 @@ def validate(
         counted = count_instructions(target, known, fp32, device, feeds, progress=progress)
     rise = None if earlier is None else _rise(earlier, known, counted, device)
     result = _result(known, fp32, walk, latency, parts, counted, rise, budget)
-    findings = tuple(dict.fromkeys((*result.findings, *_remarks(timed))))
+    findings = tuple(dict.fromkeys((*result.findings, *checked, *_remarks(timed))))
     facts = timed.facts if isinstance(timed, _Telling) else None
     return replace(result, device=device, facts=facts, findings=findings, delegates=delegates)
+
+
+def _device_findings(target: Target, artifact: Artifact, device: str) -> tuple[Finding, ...]:
+    if has_runner(device) and isinstance(target, DeviceCheckingTarget):
+        return target.device_findings(artifact, device)
+    return ()
 
 
 def _latency(

@@ -32,7 +32,9 @@ class FakeTarget:
     def __init__(self, parts: tuple[PartTime, ...] = PARTS, refusal: str = "") -> None:
         self._parts, self._refusal = parts, refusal
 
-    def profile(self, artifact: Any, fp32: Any, feeds: Any, *, threads: int = 1) -> PartTimes:
+    def profile(
+        self, artifact: Any, fp32: Any, feeds: Any, *, device: str, threads: int
+    ) -> PartTimes:
         if self._refusal:
             raise UsageError(self._refusal)
         return PartTimes(self._parts, "with a sundial")
@@ -74,10 +76,10 @@ def test_what_is_lost_is_one_remark() -> None:
 def test_gaps_have_reasons() -> None:
     found = _measured(FakeTarget(refusal="a file with a free batch cannot be profiled"))
     assert found.reason == "a file with a free batch cannot be profiled" and not found.parts
-    other = _measured(edgewise.targets.get("arm"))
-    assert other.reason == "the arm target cannot time parts of its artifacts"
+    other = _measured(edgewise.targets.get("apple"))
+    assert other.reason == "the apple target cannot time parts of its artifacts"
     assert profile_findings(other) == []
-    assert wording.profile_summary(other).startswith("not measured: the arm target")
+    assert wording.profile_summary(other).startswith("not measured: the apple target")
 
 
 def test_wording() -> None:

@@ -355,13 +355,16 @@ class RemoteModel:
         """The graph that ONNX Runtime makes of the file there, as ONNX without its large constants.
         Raises DeviceError, or ModelError."""
         try:
-            return self.link.mended("graph", lambda: self.link.request("graph", id=self.identity))[1]
+            _, graph = self.link.mended(
+                "graph", lambda: self.link.request("graph", id=self.identity)
+            )
         except RuntimeRefusal as error:
             self._fail(error)
+        return bytes(graph)
 
     def profile(self, runs: int) -> NodeTimes:
-        """Microseconds of ONNX Runtime's nodes in each of so many runs, by the device's clock. Raises
-        DeviceError, or ModelError."""
+        """Microseconds of ONNX Runtime's nodes in each of so many runs, by the device's clock.
+        Raises DeviceError, or ModelError."""
         timeout = self.link.patience.runs(self.identity, runs + 1)
         try:
             answer, _ = self.link.request("profile", timeout=timeout, id=self.identity, runs=runs)
