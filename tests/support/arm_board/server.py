@@ -82,12 +82,12 @@ class Server:
         return _children(self.process.pid)
 
     def cut(self) -> None:
-        """Kill what serves connections, as a board without power does."""
-        waiting = self.sessions()
-        for process in waiting:
-            for child in (*_children(process), process):
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
+        """Kill what serves connections: what runs behind it is left alone with its pipes."""
+        for process in self.sessions():
+            for serving in (process, *_children(process)):
+                if _read(Path(f"/proc/{serving}/comm")).startswith(b"sshd"):
+                    with suppress(ProcessLookupError):
+                        os.kill(serving, signal.SIGKILL)
 
     def wait_for_rest(self, seconds: float = 10.0) -> list[int]:
         """Processes of connections that are still there after so many seconds at most."""
