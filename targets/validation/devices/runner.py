@@ -496,7 +496,7 @@ def cpu_facts() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of the runtimes, by the folders that installers leave beside them: nothing is loaded."""
-    found = {}
+    found: dict[str, str] = {}
     for folder in sys.path:
         for path in Path(folder or ".").glob("*.dist-info"):
             name, _, version = path.name[: -len(".dist-info")].partition("-")
