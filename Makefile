@@ -7,6 +7,9 @@ PIP_FLAGS = --quiet --disable-pip-version-check --constraint constraints.txt
 # what tests of devices start on this machine: a board behind ssh, a phone behind adb
 DEVICE_PACKAGES = adb openssh-client openssh-server
 
+# tests and type checks tell nobody that they ran (ONNX Runtime from 1.29 on would)
+export ORT_DISABLE_TELEMETRY = 1
+
 .PHONY: demo devices test test-fast check format docs clean
 
 demo: $(DEMO_VENV)/.ready  ## build and validate the digits sample for all three targets

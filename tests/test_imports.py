@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,11 @@ def test_a_framework_that_is_imported_already_stays_and_others_can_come_later() 
 @pytest.mark.slow
 def test_a_script_keeps_the_converters_of_coremltools() -> None:
     assert "torch" in _loaded("import edgewise.targets.apple.table")
+
+
+def test_the_command_leaves_no_trace_of_onnx_runtime_in_the_home_folder(tmp_path: Path) -> None:
+    script = "from edgewise.imports import claim_process; claim_process(); import onnxruntime"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []

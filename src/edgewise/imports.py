@@ -8,6 +8,7 @@ may want to use those converters beside Edgewise.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,14 @@ _own_process = False
 
 
 def claim_process() -> None:
-    """The process runs the `edgewise` command and nothing else."""
+    """The process runs the `edgewise` command and nothing else.
+
+    ONNX Runtime (from 1.29 on) then reports to nobody when it is imported, and writes nothing into
+    the user's cache folder, unless the user's environment says that it may.
+    """
     global _own_process
     _own_process = True
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @contextmanager
