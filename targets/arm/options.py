@@ -3,10 +3,11 @@
 `format`      of w8a8: what activations and weights are stored as, `s8s8`, `u8s8` or `u8u8`.
 `block_size`  of w4: how many weights share a scale, 16, 32, 64, 128 or 256, or 0 for one scale per
               output channel.
-`accuracy_level`  of w8 and w4: 4 lets cores with dot products multiply integers, each block of an
-              input rounded to int8 as it comes; 0 multiplies in float everywhere.
-`compute`     of fp16: `fp32` keeps weights as float16 and computes in float32; `fp16` also
-              computes in float16, on cores that can.
+`accuracy_level`  of weights in blocks (w4, and w8 of other tools): 4 lets cores with dot products
+              multiply integers, each block of an input rounded to int8 as it comes; 0 multiplies in
+              float everywhere.
+`compute`     of fp16: `fp16` lets cores that can compute convolutions in float16; `fp32` keeps
+              weights as float16 and computes in float32 everywhere.
 `batch`       size of a symbolic first dimension, which stays symbolic without.
 `shapes`      sizes of inputs: a table `input = "1,3,224,224"`, or `height = "224"` for a dimension
               of that name, in whatever input.
@@ -38,8 +39,8 @@ KNOWN_OPTIONS = (
     "accuracy_level", "batch", "block_size", "compute", "format", "ort_format", "shapes",
 )  # fmt: skip
 Compute = Literal["fp32", "fp16"]
-#: the first one is that of a file whose options do not say
-COMPUTE: tuple[Compute, ...] = ("fp32", "fp16")
+#: the first one without the key
+COMPUTE: tuple[Compute, ...] = ("fp16", "fp32")
 ACCURACY_LEVELS = (4, 0)
 
 _WHERE = f"[targets.{TARGET_NAME}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from feed_source import FeedSource
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgewise import calibration
-from edgewise.data.source import Sample
-from edgewise.findings import Finding
 from edgewise.graph import OrtSession, prepare
 from edgewise.targets.android import TARGET
 from edgewise.targets.android.boundary import Ends
@@ -164,24 +163,6 @@ def quantize(tmp_path: Path) -> Callable[..., ir.Model]:
         return quantized(source, feeds, tmp_path)
 
     return run
-
-
-@dataclass(frozen=True)
-class FeedSource:
-    """Feeds as a data source without labels."""
-
-    feeds: Sequence[Mapping[str, Array]]
-    description: str = "feeds"
-    fingerprint: str = "0" * 64
-    labelled: bool = False
-    class_names: tuple[str, ...] = ()
-    findings: Sequence[Finding] = ()
-
-    def __len__(self) -> int:
-        return len(self.feeds)
-
-    def __iter__(self) -> Iterator[Sample]:
-        yield from (Sample(feeds, None, f"feed {i}") for i, feeds in enumerate(self.feeds))
 
 
 def calibrated(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,14 +77,17 @@ def _optimize(model: bytes, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence that package, which gives the root logger a handler when it is imported."""
+    """Silence that package, which gives the root logger a handler when it is imported, and leaves
+    files to be closed by chance."""
     root = logging.getLogger()
     silent = logging.NullHandler()
     disabled = root.manager.disable
     root.addHandler(silent)  # without a handler, basicConfig would install one for good
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
     finally:
         logging.disable(disabled)
         root.removeHandler(silent)
