@@ -14,7 +14,7 @@ from arm_board.server import free_port
 from arm_board.ssh_board import SshBoard
 
 from edgewise.errors import DeviceError
-from edgewise.targets.validation.devices.bundle.installation import Installation
+from edgewise.targets.validation.devices.bundle.installation import CACHE_VARIABLE, Installation
 from edgewise.targets.validation.devices.link import RunnerLink
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,10 @@ def test_a_dead_host_ends_the_command_with_one_line(ssh_board: SshBoard, dist: P
     assert f"{address}: the host answers, but no ssh server does" in line
 
 
-def test_cleaning_takes_everything_away(ssh_board: SshBoard, emulator: Installation) -> None:
-    device = ssh_board.device(emulator)
-    device.clean()
+def test_cleaning_takes_everything_away_with_nothing_installed_here(
+    ssh_board: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    ssh_board.device().clean()
     assert ssh_board.files(ssh_board.place) == []
     assert ssh_board.files("/root/.cache /tmp /var/tmp") == ["/root/.cache:", "/tmp:", "/var/tmp:"]

@@ -17,7 +17,7 @@ from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
 from edgewise.targets.validation.devices.launch import explain_end, launch
 from edgewise.targets.validation.devices.phone import PhoneFacts, read_phone
-from edgewise.targets.validation.devices.store import Store
+from edgewise.targets.validation.devices.store import Store, clean
 
 PLACES = ("/data/local/tmp/edgewise",)
 #: what adb says of its own; a script's words come without its name
@@ -79,7 +79,7 @@ class AdbDevice:
         self._shell = None
 
     def clean(self) -> tuple[str, ...]:
-        return self._store(self.shell()).clean()
+        return clean(self.shell(), PLACES)
 
     def _store(self, shell: AdbShell) -> Store:
         found = self._installation or installed()

@@ -16,7 +16,7 @@ from edgewise.targets.validation.devices.bundle.installation import Installation
 from edgewise.targets.validation.devices.launch import explain_end, launch
 from edgewise.targets.validation.devices.openssh import FAILED, SshHost
 from edgewise.targets.validation.devices.ssh_shell import SshShell
-from edgewise.targets.validation.devices.store import Store
+from edgewise.targets.validation.devices.store import Store, clean
 
 #: /var/tmp before /tmp, which often is memory
 PLACES = (
@@ -69,6 +69,6 @@ class SshDevice:
     def clean(self) -> tuple[str, ...]:
         shell = SshShell(self._host, self.address)
         try:
-            return Store(shell, (self._installation or installed()).bundle, PLACES).clean()
+            return clean(shell, PLACES)
         finally:
             shell.close()

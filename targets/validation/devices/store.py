@@ -127,25 +127,10 @@ class Store:
         bundle = self._bundle
         return scripts.start(kept.place, bundle.python(kept.root), bundle.runner(kept.root))
 
-    def clean(self) -> tuple[str, ...]:
-        """Delete all that Edgewise keeps there, and name it.
-
-        Raises DeviceError where another run uses it.
-        """
-        said = self._shell.run(scripts.clean(self._places), timeout=_LOOK_SECONDS)
-        if said.code == scripts.BUSY:
-            raise DeviceError(
-                "another run uses the device",
-                where=self._shell.address,
-                remedy="Wait until it has ended, and try again.",
-            )
-        self._expect(said, "delete the bundle")
-        return scripts.read_clean(said.output)
-
     def _look(self) -> scripts.Seen:
         digest = self._bundle.digest
         said = self._shell.run(scripts.look(self._places, digest), timeout=_LOOK_SECONDS)
-        self._expect(said, "look at the device")
+        _expect(self._shell, said, "look at the device")
         seen = scripts.read_look(said.output)
         if seen.machine not in _ARM64:
             raise DeviceError(
@@ -160,7 +145,8 @@ class Store:
             return seen
         for place in others:
             drop = scripts.drop_others(place.path, digest)
-            self._expect(self._shell.run(drop, timeout=_LOOK_SECONDS), "delete an older bundle")
+            said = self._shell.run(drop, timeout=_LOOK_SECONDS)
+            _expect(self._shell, said, "delete an older bundle")
             place.has_others = False
         said = self._shell.run(scripts.look(self._places, digest), timeout=_LOOK_SECONDS)
         return scripts.read_look(said.output)
@@ -225,7 +211,7 @@ class Store:
                 why=full[0],
                 remedy="Free space there; what had arrived of the bundle was deleted.",
             )
-        self._expect(said, "unpack the bundle")
+        _expect(self._shell, said, "unpack the bundle")
 
     def _push_unpacked(self, script: str, timeout: float) -> Said:
         """For a device without gzip."""
@@ -235,10 +221,27 @@ class Store:
             plain.flush()
             return self._shell.run(script, source=Path(plain.name), timeout=timeout)
 
-    def _expect(self, said: Said, what: str) -> None:
-        if said.code != 0:
-            last = said.errors.strip().splitlines()[-1:] or [f"it ended with code {said.code}"]
-            raise DeviceError(f"cannot {what}", where=self._shell.address, why=last[0])
+
+def clean(shell: Shell, places: Sequence[str]) -> tuple[str, ...]:
+    """Delete all that Edgewise keeps in these places, whatever is installed here, and name it.
+
+    Raises DeviceError where another run uses it.
+    """
+    said = shell.run(scripts.clean(places), timeout=_LOOK_SECONDS)
+    if said.code == scripts.BUSY:
+        raise DeviceError(
+            "another run uses the device",
+            where=shell.address,
+            remedy="Wait until it has ended, and try again.",
+        )
+    _expect(shell, said, "delete the bundle")
+    return scripts.read_clean(said.output)
+
+
+def _expect(shell: Shell, said: Said, what: str) -> None:
+    if said.code != 0:
+        last = said.errors.strip().splitlines()[-1:] or [f"it ended with code {said.code}"]
+        raise DeviceError(f"cannot {what}", where=shell.address, why=last[0])
 
 
 def _is_full(line: str) -> bool:
