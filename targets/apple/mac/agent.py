@@ -24,6 +24,7 @@ import io
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tarfile
@@ -236,6 +237,9 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def main() -> None:
     """What libraries print goes to standard error: standard output is for answers."""
+    # as an exception, so that files are deleted
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, sink)
