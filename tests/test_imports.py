@@ -44,6 +44,15 @@ def test_a_script_keeps_the_converters_of_coremltools() -> None:
     assert "torch" in _loaded("import edgewise.targets.apple.table")
 
 
+@pytest.mark.parametrize("target", ["android", "apple", "arm"])
+def test_emitting_imports_nothing_that_validates(target: str) -> None:
+    script = f"import sys, edgewise.targets.{target}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    validation = "edgewise.targets.validation"
+    assert [name for name in done.stdout.split() if name.startswith(validation)] == []
+
+
 def test_the_command_leaves_no_trace_of_onnx_runtime_in_the_home_folder(tmp_path: Path) -> None:
     script = "from edgewise.imports import claim_process; claim_process(); import onnxruntime"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}

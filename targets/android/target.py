@@ -26,7 +26,6 @@ from edgewise.targets.android.legalize import legalize
 from edgewise.targets.android.lower import Lowered, lower
 from edgewise.targets.android.metadata import METADATA_NAME, append_labels, build_metadata
 from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions, block_size
-from edgewise.targets.android.profile import profile_parts
 from edgewise.targets.android.remarks import findings_of
 from edgewise.targets.android.scheme import SCHEMES, W4, w4
 from edgewise.targets.android.session import LiteRtSession
@@ -136,7 +135,7 @@ class AndroidTarget:
         return replace(artifact, findings=findings)
 
     def open(
-        self, artifact: Artifact | str | Path, device: str = "local", *, threads: int = 1
+        self, artifact: Artifact | str | Path, device: str = LOCAL, *, threads: int = 1
     ) -> Session:
         """Load the artifact from disk into LiteRT. Raises DeviceError."""
         known = artifact_of(self.name, artifact)
@@ -174,6 +173,8 @@ class AndroidTarget:
             ModelError: a file cannot be read.
             DeviceError: LiteRT refuses a part, or the device fails.
         """
+        from edgewise.targets.android.profile import profile_parts
+
         return profile_parts(artifact, fp32, feeds, device=device, threads=threads)
 
 
