@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgewise.errors import DeviceError, UsageError
+from edgewise.targets.apple.mac import MacAddress
 from edgewise.targets.validation.devices import registry
+from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.registry import NamedDevice, resolve
 
 PI = NamedDevice("pi", "ssh://pi@board:2222", 4)
@@ -88,6 +90,23 @@ def test_what_cannot_be_kept(device: NamedDevice, said: str, folder: Path) -> No
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(DeviceError):
         registry.add(NamedDevice("pi", address))
+
+
+@pytest.mark.parametrize(
+    "host", ["$(reboot)", "a b", "a;b", "a`b`", "a|b", "a\nb", "[-oX]", "-l@b", "x';'@b", "$u@b"]
+)
+@pytest.mark.parametrize("scheme", ["ssh://", "mac:"])
+def test_a_host_that_a_shell_would_read_is_refused(scheme: str, host: str) -> None:
+    with pytest.raises(DeviceError, match="no host that ssh can be given"):
+        address = DeviceAddress.of(f"{scheme}{host}")
+        MacAddress.of(address.text)
+
+
+@pytest.mark.parametrize(
+    "host", ["pi@board", "build-01.lan:22", "me_2@[fe80::1%eth0]:22", "b\u00fcro"]
+)
+def test_other_hosts_are_not(host: str) -> None:
+    assert DeviceAddress.of(f"ssh://{host}").detail == host
 
 
 def test_a_name_is_given_once() -> None:

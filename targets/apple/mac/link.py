@@ -17,7 +17,7 @@ from typing import Any
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.line import Line, LineBroken, LineTimeout, exit_reason
 from edgewise.targets.validation.devices.openssh import FAILED as SSH_FAILED
-from edgewise.targets.validation.devices.openssh import SshHost
+from edgewise.targets.validation.devices.openssh import SshHost, is_safe
 
 _BOOTSTRAP = (
     "import sys; n = int(sys.stdin.buffer.readline()); "
@@ -42,9 +42,9 @@ class MacAddress:
         if rest == "" and device == _SCHEME:
             return cls()
         host, _, python = rest.partition(":")
-        if not host or host.startswith("-"):
+        if not host or not is_safe(host):
             raise DeviceError(
-                "no host",
+                "no host that ssh can be given",
                 where=f"device '{device}'",
                 remedy="Name it as mac:user@host, or mac:user@host:/path/to/python3.",
             )

@@ -17,6 +17,7 @@ from typing import Literal
 
 from edgewise.errors import DeviceError
 from edgewise.targets.base import LOCAL
+from edgewise.targets.validation.devices.openssh import is_safe
 
 Kind = Literal["local", "emulated", "ssh", "adb", "mac"]
 
@@ -79,8 +80,10 @@ def _known_cpu(text: str) -> str:
 
 def _ssh_host(text: str) -> str:
     found = _SSH.fullmatch(text)
-    if found is None or found["host"].startswith("-") or (found["user"] or "").startswith("-"):
+    if found is None or not (is_safe(found["host"]) and is_safe(found["user"] or "")):
         raise DeviceError(
-            "no host", where=f"device '{text}'", remedy="Name it as ssh://user@host:port."
+            "no host that ssh can be given",
+            where=f"device '{text}'",
+            remedy="Name it as ssh://user@host:port, without blanks or signs of a shell.",
         )
     return text.removeprefix("ssh://").rstrip("/")

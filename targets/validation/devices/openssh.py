@@ -35,6 +35,9 @@ OPTIONS = tuple(
     for word in ("-o", option)
 )
 _HOST = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^@:\[\]]+)(?::(?P<port>\d+))?")
+#: What has a meaning to a shell: ssh before 9.6 hands names unquoted to the one that runs a
+#: ProxyCommand or a `Match exec` of the user's configuration (CVE-2023-51385).
+_UNSAFE = re.compile(r"^\[?-|[\s\x00-\x1f\x7f]|['\"`$&;|<>(){}*?!#~,\\]")
 
 #: what ssh says -> what is wrong, and what to do; the first that fits
 _FAILURES = (
@@ -102,6 +105,11 @@ class SshHost:
         user = ["-l", self.user] if self.user else []
         port = ["-p", self.port] if self.port else []
         return [*ssh_command(), *OPTIONS, *options, *user, *port, "--", self.host]
+
+
+def is_safe(name: str) -> bool:
+    """Whether a host or user can be handed to ssh: no option, and nothing to a shell."""
+    return _UNSAFE.search(name) is None
 
 
 def ssh_command() -> list[str]:

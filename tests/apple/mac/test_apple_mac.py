@@ -130,8 +130,8 @@ def test_pictures_classifiers_and_metadata_pass_the_line(
 @pytest.mark.parametrize(
     ("device", "part"),
     [
-        ("mac:", "no host"),
-        ("mac:-oProxyCommand=x", "no host"),
+        ("mac:", "no host that ssh can be given"),
+        ("mac:-oProxyCommand=x", "no host that ssh can be given"),
         ("mac:user@unreachable", "cannot reach the Mac"),
         ("mac:user@mac:/no/such/python", "the agent on the Mac ended"),
     ],
