@@ -295,11 +295,36 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         },
     },
     "arm": {
+        "format": {
+            "enum": ["s8s8", "u8s8", "u8u8"],
+            "description": "Of w8a8: types of activations and weights, s for signed.",
+        },
+        "block_size": {
+            "enum": [0, 16, 32, 64, 128, 256],
+            "description": "Of w4: weights that share a scale; 0: those of an output channel.",
+        },
+        "accuracy_level": {
+            "enum": [0, 4],
+            "description": "Of weights in blocks: 4 multiplies integers where a core can, 0 floats.",
+        },
+        "compute": {
+            "enum": ["fp16", "fp32"],
+            "description": "Of fp16: convolutions in float16 on cores that can, or float32 always.",
+        },
         "batch": {
             "type": "integer",
             "minimum": 1,
             "description": "Size of a symbolic first dimension, which stays symbolic without.",
-        }
+        },
+        "shapes": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Sizes of inputs, as in image = 1,3,224,224, or of a free dimension.",
+        },
+        "ort_format": {
+            "type": "boolean",
+            "description": "Write ONNX Runtime's own format, and the operators a build needs.",
+        },
     },
 }
 _ABOVE_ZERO_TEXT = "a number above 0"

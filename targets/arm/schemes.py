@@ -63,8 +63,9 @@ PACKED_OPS = frozenset({"Gemm", "MatMul"})
 #: disappear into the range of the quantized operator before them
 FOLDED_OPS = frozenset({"Clip", "Relu"})
 
-#: `format` -> what activations and weights are stored as. All cores run `s8s8`, and those with dot
-#: products fastest; `u8s8` needs fewer instructions where there are none (Cortex-A53, -A72)
+#: `format` -> what activations and weights are stored as. `s8s8` needs the fewest instructions, or as
+#: few as another, on all cores that were counted (docs/precisions-arm.md); x86 without VNNI computes
+#: `u8u8` exactly
 FORMATS: dict[str, tuple[IntegerType, IntegerType]] = {
     "s8s8": ("int8", "int8"),
     "u8s8": ("uint8", "int8"),

@@ -3,7 +3,7 @@
 python tests/networks/table.py                     # the whole page, to standard output
 python tests/networks/table.py --write             # ... into the page in docs
 python tests/networks/table.py --only minilm,unet  # the rows of some networks
-python tests/networks/table.py --target apple      # in Core ML; on Android without
+python tests/networks/table.py --target apple      # in Core ML (or arm); on Android without
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import apple_document, document
+from zoo import apple_document, arm_document, document
 from zoo.apple_figures import apple_figures_of
+from zoo.arm_figures import arm_figures_of
 from zoo.figures import figures_of
 from zoo.table import NETWORKS
 
@@ -37,6 +38,7 @@ PAGES = {
     "apple": Page(
         apple_figures_of, apple_document.line, apple_document.document, apple_document.DOCUMENT
     ),
+    "arm": Page(arm_figures_of, arm_document.line, arm_document.document, arm_document.DOCUMENT),
 }
 
 
