@@ -24,6 +24,8 @@ NOTABLE = {
     "sve2": "sve2",
     "sme": "sme",
 }
+#: of what a runner says under emulation, what is not that of the machine below
+_OF_A_CORE = ("cpus", "features", "machine", "python", "versions")
 _ROUND_TRIPS = 5
 _RUNTIMES = ("onnxruntime", "ai-edge-litert", "coremltools")
 
@@ -86,18 +88,21 @@ def _runner(device: ResolvedDevice) -> Meeting:
             began = time.perf_counter()
             said, _ = link.request("status")
             trips.append(time.perf_counter() - began)
-        machine = {key: value for key, value in link.hello.items() if key != "protocol"}
-        if link.device.latency_reason is not None:  # emulated: these are this machine's
-            machine, said = {**machine, "cores": None, "system": None, "memory_bytes": None}, {}
+        emulated = link.device.latency_reason is not None
+        machine = {
+            key: value
+            for key, value in link.hello.items()
+            if (key in _OF_A_CORE if emulated else key != "protocol" and key not in said)
+        }
         return Meeting(
             device.text,
             device.address.text,
             link.description,
             machine,
-            said,
+            {} if emulated else said,
             machine.get("versions", {}),
             round(seconds, 3),
-            round(min(trips) * 1e3, 3),
+            None if emulated else round(min(trips) * 1e3, 3),
             link.device.latency_reason,
         )
 

@@ -17,7 +17,7 @@ from edgewise.targets.validation.devices.adb import AdbDevice
 from edgewise.targets.validation.devices.adb_client import COMMAND_VARIABLE, Adb, without_noise
 from edgewise.targets.validation.devices.adb_shell import connect
 from edgewise.targets.validation.devices.address import DeviceAddress
-from edgewise.targets.validation.devices.store import LineLost
+from edgewise.targets.validation.devices.device import LineLost
 
 _PIXEL = "28151JEGR05678         device usb:1-2 product:oriole model:Pixel_6 transport_id:1"
 _STARTING = "* daemon not running; starting now at tcp:5037\n* daemon started successfully\n"

@@ -134,7 +134,7 @@ def test_a_failure_leaves_what_was_there(
 
 def test_a_full_disk_is_one_line(parts: FakeParts, cache: Path) -> None:
     parts.failure = OSError(28, "No space left on device", "somewhere")
-    with pytest.raises(DeviceError, match="somewhere: .*No space left on device"):
+    with pytest.raises(DeviceError, match=r"somewhere: .*No space left on device"):
         install()
     assert names(cache) == set()
 

@@ -18,6 +18,7 @@ from plain_runner import BABBLE, CHANGED_WRITING, DIE, HANG, PlainDevice, doubli
 
 from edgewise.errors import DeviceError, ModelError, UsageError
 from edgewise.targets.validation.devices.link import RemoteModel, RunnerLink
+from edgewise.targets.validation.devices.patience import Patience
 
 
 @pytest.fixture
@@ -309,6 +310,17 @@ def test_patience_grows_with_what_is_known(model: Path) -> None:
     before = link.patience.runs(remote.identity, 32)
     link.patience.learn(remote.identity, 2.0)
     assert link.patience.runs(remote.identity, 32) == before + 20 * 32 * 2.0
+    link.close()
+
+
+def test_a_board_that_turns_out_to_be_emulated_is_given_more_time() -> None:
+    class Emulated(PlainDevice):
+        def start(self) -> subprocess.Popen[bytes]:
+            self.latency_reason = "emulated there"
+            return super().start()
+
+    link = RunnerLink(Emulated())
+    assert link.patience.answer == Patience.of(emulated=True).answer
     link.close()
 
 

@@ -46,6 +46,14 @@ def test_arrays_pass_the_line(dtype: Any, shape: tuple[int, ...]) -> None:
             assert np.array_equal(theirs[name], mine[name])
 
 
+def test_arrays_lie_as_those_of_this_machine_do() -> None:
+    given = [{"a": np.uint8([1, 2, 3]), "b": np.float64([1, 2])}, {"b": np.float64([3])}]
+    tensors, data = packed(given)
+    for found in unpacked(tensors, bytearray(data)):
+        for array in found.values():
+            assert array.flags.aligned and array.flags.writeable and array.flags.c_contiguous
+
+
 @pytest.mark.parametrize("array", [np.asarray(["text"]), np.asarray([b"text"]), np.asarray([{}])])
 def test_text_does_not_pass(array: Any) -> None:
     with pytest.raises(Failure, match="only numbers are run") as raised:
@@ -215,6 +223,19 @@ def test_a_job_by_hand(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "in.npz", "job.json", "m.onnx", "out.npz", "times.json",
     ]  # fmt: skip
+
+
+def test_a_job_under_emulation_is_not_timed(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    (tmp_path / "m.onnx").write_bytes(doubling_model())
+    np.savez(tmp_path / "in.npz", **sample(1, 2))
+    (tmp_path / "job.json").write_text('{"artifact": "m.onnx", "inputs": "in.npz"}')
+    text = runner._text
+    kernel = {"/proc/sys/kernel/arch": "of another machine\n"}
+    monkeypatch.setattr(runner, "_text", lambda path: kernel.get(str(path)) or text(path))
+    runner.run_job(tmp_path / "job.json")
+    told = json.loads(capsys.readouterr().out)
+    assert [told[key] for key in ("load_ms", "median_ms", "p90_ms", "runs_ms")] == [None] * 3 + [[]]
+    assert "emulated" in told["reason"]
 
 
 def test_a_job_that_cannot_be_run(tmp_path: Path) -> None:

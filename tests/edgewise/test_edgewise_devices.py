@@ -112,6 +112,18 @@ def test_a_device_tells_of_itself(run: Run, text: str) -> None:
     assert document["round_trip_ms"] > 0 and document["connect_seconds"] > 0
 
 
+def test_an_emulated_core_tells_nothing_of_this_machine_and_no_times(run: Run) -> None:
+    document = json.loads(run("devices", "test", "ssh://emulated", "--json").out)
+    assert document["latency_reason"] == "nothing was timed"
+    assert (document["status"], document["round_trip_ms"]) == ({}, None)
+    told = {"cpus", "features", "machine", "python", "versions"}
+    assert document["machine"].keys() == told and document["runtimes"]["onnxruntime"]
+    outcome = run("devices", "test", "ssh://emulated")
+    assert "not measured there: nothing was timed" in outcome.out
+    for label in ("load", "clock", "round trip", "memory", "cores"):
+        assert label not in outcome.out
+
+
 def test_this_machine_tells_of_itself(run: Run) -> None:
     outcome = run("devices", "test", "local")
     assert outcome.code == 0

@@ -22,7 +22,8 @@ from edgewise.targets.validation.devices.adb_client import (
     Reply,
     state_error,
 )
-from edgewise.targets.validation.devices.store import LineLost, Said
+from edgewise.targets.validation.devices.device import LineLost
+from edgewise.targets.validation.devices.store import Said
 
 _END = b"\nedgewise-end "
 #: states that pass by themselves, and how long they may take

@@ -8,6 +8,10 @@ from typing import Protocol
 from edgewise.errors import DeviceError
 
 
+class LineLost(DeviceError):
+    """The line to a device broke in the middle of something that may be asked again."""
+
+
 class Device(Protocol):
     """A place where the runner of the bundle can be started."""
 

@@ -11,19 +11,13 @@ from contextlib import suppress
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.device import Device
+from edgewise.targets.validation.devices.line import exit_reason
 from edgewise.targets.validation.devices.scripts import DAMAGED, NO_FOLDER, STARTED
 from edgewise.targets.validation.devices.store import BundleDamaged, Store
 
 _PATIENCE = 60.0
 #: exit code of a shell whose command was ended by a signal, less the signal
 _BY_SIGNAL = 128
-_SIGNALS = {
-    signal.SIGABRT: "the runtime gave up (SIGABRT)",
-    signal.SIGBUS: "it read what is not there any more (SIGBUS): the disk failed, or is full",
-    signal.SIGILL: "it met an instruction that this processor does not have (SIGILL)",
-    signal.SIGSEGV: "the runtime crashed (SIGSEGV)",
-    signal.SIGTERM: "somebody ended it (SIGTERM)",
-}
 
 
 def launch(
@@ -91,9 +85,6 @@ def explain_end(address: str, code: int | None, said: str) -> DeviceError:
             why="most likely the device ran out of memory (SIGKILL)",
             remedy="Free memory there, or try a smaller model.",
         )
-    if code is not None and code - _BY_SIGNAL in _SIGNALS:
-        why = _SIGNALS[signal.Signals(code - _BY_SIGNAL)]
-        return DeviceError("the runner ended", where=address, why=why)
     if code == NO_FOLDER:
         return DeviceError(
             "no folder for temporary files can be made",
@@ -101,8 +92,7 @@ def explain_end(address: str, code: int | None, said: str) -> DeviceError:
             why=lines[-1] if lines else "the disk is full",
             remedy="Free space on the device.",
         )
-    why = lines[-1] if lines else f"it ended with code {code}"
-    return DeviceError("the runner ended", where=address, why=why)
+    return DeviceError("the runner ended", where=address, why=exit_reason(code, said.strip()))
 
 
 def _not_started(process: subprocess.Popen[bytes], device: Device) -> DeviceError:

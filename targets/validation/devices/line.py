@@ -31,6 +31,7 @@ _LINGERING = 5.0  # seconds that a process has to end after its output did
 _LOOK = 0.5  # seconds after which a request looks whether it was interrupted
 _SIGNALS = {
     signal.SIGABRT: "the runtime gave up (SIGABRT)",
+    signal.SIGBUS: "it read what is not there any more (SIGBUS): the disk failed, or is full",
     signal.SIGILL: "the processor does not know an instruction (SIGILL)",
     signal.SIGKILL: "it was killed (SIGKILL), most likely because memory ran out",
     signal.SIGSEGV: "the runtime crashed (SIGSEGV)",

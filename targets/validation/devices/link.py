@@ -25,7 +25,7 @@ from edgewise.errors import DeviceError, EdgewiseError, ModelError
 from edgewise.findings import Finding
 from edgewise.targets.base import Array
 from edgewise.targets.validation.devices.bundle.installation import runner_source
-from edgewise.targets.validation.devices.device import Device
+from edgewise.targets.validation.devices.device import Device, LineLost
 from edgewise.targets.validation.devices.line import Line, LineBroken, LineTimeout
 from edgewise.targets.validation.devices.patience import Patience
 from edgewise.targets.validation.devices.runner import (
@@ -42,10 +42,6 @@ _PIECE = 4 << 20  # bytes of a file that go at once
 _MOST_BREAKS = 1  # of a line that are mended
 _IDLE_SECONDS = 0.8 * SILENCE
 _SHUT_DOWN_SECONDS = 10.0
-
-
-class LineLost(DeviceError):
-    """The line to the runner broke; the device says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +70,8 @@ class RunnerLink:
         self._is_given_up = False
         self._asked = time.monotonic()
         self._line, self.hello = self._started()
+        # a board may turn out to be an emulator once it was reached
+        self.patience = Patience.of(emulated=device.latency_reason is not None)
         #: what the device had to do before anything was run there
         self.load_before: float | None = self.hello.get("load")
 

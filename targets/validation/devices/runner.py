@@ -21,9 +21,9 @@ many bytes after it. Requests, by `do`:
                                       sample
     close  id                         forget what was opened
 
-`tensors` lists [sample, name, dtype, shape] of the arrays whose bytes follow, one after another. An
-answer to what failed holds `error`, and its `kind`: `model` (the runtime refuses the file), `run`
-(it fails at running it), `memory`, `space`, or `internal`.
+`tensors` lists [sample, name, dtype, shape] of the arrays whose bytes follow, one after another,
+each filled up to 16 bytes. An answer to what failed holds `error`, and its `kind`: `model` (the
+runtime refuses the file), `run` (it fails at running it), `memory`, `space`, or `internal`.
 
 Files are deleted from their folder as soon as they are made, and read through `/proc/self/fd`: they
 are gone with this process, however it ends. It ends with its input, with the process that started
@@ -52,7 +52,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-PROTOCOL = 2
+PROTOCOL = 3
 #: seconds without a request after which nobody is thought to be there
 SILENCE = 1800.0
 _GLANCE = 5.0  # seconds between two looks whether the host is still there
@@ -60,6 +60,8 @@ _SETTLING = 32  # runs after which Python has specialized the bytecode between t
 _NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ORT_FILE = b"ORTM"
+_ALIGNMENT = 16  # bytes: every array begins where memory of its own would
+_EMULATED = "ARM64 programs are emulated here: nothing was timed"
 
 Answer = tuple[dict[str, Any], bytes]
 Sample = dict[str, Any]  # name -> array
@@ -494,6 +496,12 @@ def cpu_facts() -> dict[str, Any]:
     return {"cpus": cpus, "features": features}
 
 
+def is_emulated() -> bool:
+    """Whether the kernel is one of another machine than programs are told; it says what it was
+    built for since Linux 6.1."""
+    return _text("/proc/sys/kernel/arch").strip() not in ("", platform.machine())
+
+
 def versions() -> dict[str, str]:
     """Of the runtimes, by the folders that installers leave beside them: nothing is loaded."""
     found: dict[str, str] = {}
@@ -581,7 +589,7 @@ def packed(samples: Sequence[Sample]) -> tuple[list[list[Any]], bytes]:
             if not array.dtype.isnative:
                 array = array.astype(array.dtype.newbyteorder("="))
             tensors.append([index, name, array.dtype.name, list(array.shape)])
-            data.append(array.reshape(-1).view(np.uint8))
+            data += [array.reshape(-1).view(np.uint8), bytes(-array.nbytes % _ALIGNMENT)]
     return tensors, b"".join(data)
 
 
@@ -597,7 +605,7 @@ def unpacked(tensors: Sequence[Sequence[Any]], data: bytes | bytearray) -> list[
         for dim in shape:
             count *= dim
         array = np.frombuffer(data, kind, count, start).reshape(shape)
-        start += count * kind.itemsize
+        start += array.nbytes + -array.nbytes % _ALIGNMENT
         while len(samples) <= index:
             samples.append({})
         samples[index][name] = array
@@ -683,26 +691,21 @@ def run_job(path: Path) -> None:
     began = time.perf_counter()
     model = opened(str(artifact), runtime, job.get("threads", 1), None, job.get("options") or {})
     load_ms = (time.perf_counter() - began) * 1e3
+    emulated = is_emulated()
     with told_as("run"):
         outputs = model.run(sample)
-        model.load(sample)
-        for _ in range(job.get("warmup", 5)):
-            model.invoke()
-        times = []
-        for _ in range(job.get("repetitions", 50)):
-            began = time.perf_counter()
-            model.invoke()
-            times.append((time.perf_counter() - began) * 1e3)
+        times = [] if emulated else job_times(model, sample, job)
     if "outputs" in job:
         with whole(path.parent / job["outputs"]) as part:
             np.savez(part, **outputs)
     told = {
         "runtime": runtime,
         "threads": job.get("threads", 1),
-        "load_ms": load_ms,
+        "load_ms": None if emulated else load_ms,
         "median_ms": float(np.median(times)) if times else None,
         "p90_ms": float(np.percentile(times, 90)) if times else None,
         "runs_ms": times,
+        "reason": _EMULATED if emulated else None,
         "machine": machine_facts(),
         "before": before,
         "after": status(),
@@ -713,6 +716,19 @@ def run_job(path: Path) -> None:
             part.write(text.encode())
     else:
         sys.stdout.write(text)
+
+
+def job_times(model: OrtModel | LiteRtModel, sample: Sample, job: dict[str, Any]) -> list[float]:
+    """Milliseconds of each repetition, after the warm-up."""
+    model.load(sample)
+    for _ in range(job.get("warmup", 5)):
+        model.invoke()
+    times = []
+    for _ in range(job.get("repetitions", 50)):
+        began = time.perf_counter()
+        model.invoke()
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
 
 
 @contextmanager

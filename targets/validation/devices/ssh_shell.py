@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.device import LineLost
 from edgewise.targets.validation.devices.launch import end
 from edgewise.targets.validation.devices.openssh import (
     FAILED,
@@ -29,7 +30,7 @@ from edgewise.targets.validation.devices.openssh import (
     is_passing,
     not_started,
 )
-from edgewise.targets.validation.devices.store import LineLost, Said
+from edgewise.targets.validation.devices.store import Said
 
 _READY = b"edgewise-ready"
 _WAIT_THERE = f"echo {_READY.decode()}; exec cat > /dev/null"

@@ -28,6 +28,7 @@ from typing import Protocol
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices import scripts
 from edgewise.targets.validation.devices.bundle.installation import Bundle
+from edgewise.targets.validation.devices.device import LineLost
 
 _LOOK_SECONDS = 120.0
 _CONTENT_SECONDS = 600.0
@@ -43,10 +44,6 @@ _STATES = {
     "noexec": "lets no program run (mounted noexec)",
     "unwritable": "cannot be written to",
 }
-
-
-class LineLost(DeviceError):
-    """The line to the device broke in the middle of a command: it may be asked again."""
 
 
 class BundleDamaged(DeviceError):
