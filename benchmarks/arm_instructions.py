@@ -1,8 +1,8 @@
 """Instructions of one inference on emulated cores: int8 beside fp32, arm beside android.
 
-MobileNetV2 at 224 is made here, with random weights in settled ranges, since weights do not change
-what runs; digits is built from its sample; other builds are named by their folders. Every pair of
-files is counted in three processes: the last column is how far these are apart.
+MobileNetV2 at 224 is made here, with normal random weights in settled ranges; digits is built from
+its sample; other builds are named by their folders. Every pair of files is counted in three
+processes: the last column is how far these are apart.
 
     python benchmarks/arm_instructions.py [DIST ...] [--cpu CPU ...] [--only NAME ...]
 """
@@ -79,6 +79,9 @@ def _convolution(
 ) -> list[nn.Module]:
     padding = kernel // 2
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    # trained weights are rarely near the largest; uniform ones, which are the default, often are,
+    # and the arm target keeps those from some kernels (`edgewise.targets.arm.matrix_kernels`)
+    nn.init.kaiming_normal_(convolution.weight)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU6()]
 
 

@@ -57,12 +57,15 @@ class Executed:
     @classmethod
     def of(cls, artifact: Artifact, executed: ir.Model) -> Executed:
         names = _Names(load(artifact.path))
-        writers = {value: node for node in executed.graph for value in node.outputs}
         nodes = tuple(
             ExecutedNode(
                 node.name or "",
                 node.op_type,
-                tuple(names.of(v, writers.get(v)) for v in node.inputs if _is_computed(v)),
+                tuple(
+                    names.of(v, v.producer())
+                    for v in node.inputs
+                    if v is not None and _is_computed(v)
+                ),
                 tuple(names.of(v, node) for v in node.outputs),
             )
             for node in executed.graph

@@ -10,16 +10,17 @@ shape, so large products are moved to the general kernel: with every stored inte
 
 is the same weight, bit for bit, and -1 is a zero point other than 0.
 
-Counted under emulation on 1x1 and 3x3 convolutions with k = input channels times kernel size and n
-output channels, general over symmetric:
+Counted under emulation on 1x1 convolutions with k = input channels times kernel size, n output
+channels and h = k n / (k + n), general over symmetric:
 
-| k n / (k + n) | Cortex-A53 | Cortex-A76 | Neoverse-V1 |
+| | Cortex-A53 | Cortex-A76 | Neoverse-V1 |
 |---|---|---|---|
-| below 20 | 0.94 .. 1.03 | 1.03 .. 1.18 | 0.92 .. 1.12 |
-| 75 and more | 0.82 .. 0.88 | 1.02 .. 1.06 | 0.48 .. 0.77 |
-| k >= 96, n no multiple of 16 | 0.84 .. 0.98 | 0.93 .. 1.00 | 0.55 .. 0.87 |
+| h below 20 | 0.94 .. 1.03 | 1.03 .. 1.18 | 0.92 .. 1.12 |
+| 1. h >= 75, k >= 128 | 0.82 .. 0.88 | 1.01 .. 1.06 | 0.48 .. 0.77 |
+| 2. k >= 96, n no multiple of 16 | 0.84 .. 0.94 | 0.94 .. 1.00 | 0.55 .. 0.87 |
+| 3. h >= 20, k no multiple of 16, n >= 64 | | 0.99 .. 1.07 | 0.57 .. 1.06 |
 
-The last two rows are moved. Cases left alone: weights that are no int8 constant with zero point 0
+The three kinds with numbers are moved. Cases left alone: weights that are no int8 constant with zero point 0
 or that another operator reads, too; groups; unsigned activations, which have no symmetric kernel;
 and weights of -127 where the general kernel of cores without dot products would add two of them in
 16 bits: stored as -128 they make 2 * 128 * 128 with activations of -128, which does not fit. It
@@ -37,8 +38,7 @@ import onnx_ir as ir
 from edgewise.graph import add_initializer, attribute, constant, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 
-_LEAST_HARMONIC = 75
-_RAGGED_INPUTS, _COLUMNS = 96, 16
+_COLUMNS = 16
 _LOWEST = -127
 _BLOCK = 16
 
@@ -58,9 +58,12 @@ def choose_matrix_kernels(model: ir.Model) -> bool:
 
 def prefers_general_kernel(inputs: int, outputs: int) -> bool:
     """`inputs` numbers make each of `outputs` sums, in the docstring k and n."""
-    if inputs * outputs >= _LEAST_HARMONIC * (inputs + outputs):
-        return True
-    return inputs >= _RAGGED_INPUTS and outputs % _COLUMNS != 0
+    harmonic = inputs * outputs / (inputs + outputs)
+    return (
+        (harmonic >= 75 and inputs >= 128)
+        or (inputs >= 96 and outputs % _COLUMNS != 0)
+        or (harmonic >= 20 and inputs % _COLUMNS != 0 and outputs >= 64)
+    )
 
 
 def _is_integer(conv: ir.Node) -> bool:

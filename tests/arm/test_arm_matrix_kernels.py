@@ -96,7 +96,8 @@ def test_weights_stay_what_they_are() -> None:
     ("inputs", "outputs", "general"),
     [
         (16, 96, False), (32, 192, False), (64, 384, False), (384, 96, True), (960, 320, True),
-        (27, 32, False), (576, 64, False), (1152, 128, True), (144, 24, True), (24, 144, False),
+        (27, 32, False), (576, 64, False), (1152, 128, True), (144, 24, True), (24, 144, True),
+        (96, 576, False), (80, 24, False), (40, 24, False),
     ],
 )  # fmt: skip
 def test_large_products_prefer_it(inputs: int, outputs: int, general: bool) -> None:
