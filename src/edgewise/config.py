@@ -305,7 +305,7 @@ _TARGET_OPTIONS: dict[str, dict[str, Any]] = {
         },
         "accuracy_level": {
             "enum": [0, 4],
-            "description": "Of weights in blocks: 4 multiplies integers where a core can, 0 floats.",
+            "description": "Of weights in blocks: 4 for integers where a core can, 0 for float.",
         },
         "compute": {
             "enum": ["fp16", "fp32"],

@@ -3,7 +3,7 @@
 | file | executed by | names, shapes and types |
 |---|---|---|
 | `.mlpackage` of any tool | Edgewise's interpreter | the package's own |
-| `.tflite`, `.onnx` of a build, beside its `manifest.json` | its target's session | the model's |
+| `.tflite`, `.onnx`, `.ort` of a build, beside its manifest | its target's session | the model's |
 | `.tflite`, `.onnx` alone | LiteRT, ONNX Runtime; here or on the device | the file's own |
 
 What lies beside the manifest of a build is checked against it first. Arrays of another width are
@@ -33,6 +33,8 @@ Rounding = Literal["declared", "none"]
 
 ROUNDINGS: tuple[Rounding, ...] = ("declared", "none")
 _PACKAGE = ".mlpackage"
+#: files that are no packages: whose artifacts they are
+_TARGETS = {".tflite": "android", ".onnx": "arm", ".ort": "arm"}
 _NUMBERS = "iu"  # numpy's kinds of whole numbers
 
 
@@ -78,7 +80,7 @@ def run(
     """Run a model file once.
 
     Args:
-        path: `.mlpackage`, `.tflite`, `.onnx`, or the folder of an artifact.
+        path: `.mlpackage`, `.tflite`, `.onnx`, `.ort`, or the folder of an artifact.
         feeds: one array per input, by name.
         function: of a package with several; its default one without.
         rounding: of a package; `none` computes fp16 as float32.
@@ -124,18 +126,29 @@ def open_file(
         from edgewise.targets.apple.interpreter import Interpreter
 
         return Interpreter(path, threads=threads, rounding=rounding, function=function)
-    if suffix not in (".tflite", ".onnx"):
+    if suffix not in _TARGETS:
         raise UsageError(
             "not a model file that can be run",
             where=str(path),
-            remedy="Give a .mlpackage, .tflite or .onnx.",
+            remedy="Give a .mlpackage, .tflite, .onnx or .ort.",
         )
     if function is not None or rounding != "declared":
         given = "--function" if function is not None else "--rounding"
         raise UsageError(f"{given} is for a {_PACKAGE}", where=str(path))
     if artifact is not None:
         return _Artifact(artifact, threads, LOCAL)
+    _check_tells_its_ends(path)
     return _TfliteFile(path, threads) if suffix == ".tflite" else _OnnxFile(path, threads)
+
+
+def _check_tells_its_ends(path: Path) -> None:
+    """Raises UsageError for a file that only its manifest tells the inputs and outputs of."""
+    if path.suffix.lower() == ".ort":
+        raise UsageError(
+            "a file in ORT format needs its manifest",
+            where=str(path),
+            remedy=f"Keep {MANIFEST_NAME} of the build beside it.",
+        )
 
 
 def close(opened: Executable) -> None:
@@ -149,16 +162,17 @@ def _on_device(path: Path, artifact: Artifact | None, device: str, threads: int)
     from edgewise.targets.validation.devices import resolve, runs
 
     place = resolve(device)
-    target = {".tflite": "android", ".onnx": "arm"}.get(path.suffix.lower(), "apple")
+    target = _TARGETS.get(path.suffix.lower(), "apple")
     if not runs(place, target) or (artifact is None and target == "apple"):
         raise DeviceError(
             "the file does not run there",
             where=f"{path} on '{device}'",
-            remedy="Cores, boards and phones run .tflite and .onnx files; a Mac runs the packages "
-            "of a build.",
+            remedy="Cores, boards and phones run .tflite, .onnx and .ort files; a Mac runs the "
+            "packages of a build.",
         )
     if artifact is not None:
         return _Artifact(artifact, threads, device)
+    _check_tells_its_ends(path)
     local = _TfliteFile(path, threads) if target == "android" else _OnnxFile(path, threads)
     return _FileOnDevice(path, local.inputs, local.outputs, device, threads)
 

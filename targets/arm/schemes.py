@@ -63,9 +63,8 @@ PACKED_OPS = frozenset({"Gemm", "MatMul"})
 #: disappear into the range of the quantized operator before them
 FOLDED_OPS = frozenset({"Clip", "Relu"})
 
-#: `format` -> what activations and weights are stored as. `s8s8` needs the fewest instructions, or as
-#: few as another, on all cores that were counted (docs/precisions-arm.md); x86 without VNNI computes
-#: `u8u8` exactly
+#: `format` -> what activations and weights are stored as. Of all cores counted, none gains
+#: from another than `s8s8` (docs/precisions-arm.md); x86 without VNNI computes `u8u8` exactly
 FORMATS: dict[str, tuple[IntegerType, IntegerType]] = {
     "s8s8": ("int8", "int8"),
     "u8s8": ("uint8", "int8"),

@@ -15,8 +15,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import edgewise
 from edgewise.calibration import quantize_weights
-from edgewise.errors import InternalError, ModelError
+from edgewise.errors import InternalError, ModelError, UsageError
 from edgewise.graph import prepare
 from edgewise.targets import EmitOptions
 from edgewise.targets.arm import TARGET
@@ -172,3 +173,13 @@ def test_emulated_core_gives_the_bits_of_the_onnx_file(
             outputs.append(session.run(pictures())["logits"])
             session.close()
         np.testing.assert_array_equal(outputs[1], outputs[0], err_msg=precision)
+
+
+def test_run_takes_it_with_its_manifest(cnn: Cnn, tmp_path: Path) -> None:
+    artifact = TARGET.emit(cnn[1], tmp_path / "out", "w8a8", options=ORT)
+    found = edgewise.run(artifact.path, pictures())["logits"]
+    np.testing.assert_array_equal(found, TARGET.open(artifact).run(pictures())["logits"])
+    alone = tmp_path / "alone.ort"
+    alone.write_bytes(artifact.path.read_bytes())
+    with pytest.raises(UsageError, match=r"needs its manifest\. Keep manifest\.json"):
+        edgewise.run(alone, pictures())
