@@ -64,7 +64,7 @@ def add_command(
         raise UsageError("no such file", where=str(benchmark_model), remedy="Check the path.")
     tool = None if benchmark_model is None else str(benchmark_model.absolute())
     device = NamedDevice(name, address, threads, tool)
-    registry.check(device)
+    registry.check_new(device)
     meeting = _met(terminal, address) if test else None
     lost = registry.add(device)
     stream = terminal.result()
@@ -150,7 +150,8 @@ def _phones() -> Iterator[_Row]:
         yield _Row("", "", f"no phones: {error}")
         return
     for phone in phones:
-        note = phone.model.replace("_", " ") if phone.state == READY else phone.state
+        model = phone.model.replace("_", " ") or "attached"
+        note = model if phone.state == READY else phone.state
         yield _Row(f"adb:{phone.serial}", f"adb:{phone.serial}", note)
 
 

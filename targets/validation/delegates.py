@@ -4,7 +4,6 @@ vendor's native tool for that phone (`edgewise devices add NAME adb:SERIAL --ben
 
 from __future__ import annotations
 
-from edgewise.errors import UsageError
 from edgewise.progress import SILENT, Progress
 from edgewise.targets.base import Artifact
 from edgewise.targets.validation.devices import connected, resolve
@@ -25,24 +24,14 @@ def time_delegates(
 ) -> tuple[DelegateLatency, ...]:
     """One figure per delegate; none where the device has no tool, or the artifact is no TFLite.
 
-    Raises:
-        DeviceError: the phone cannot be reached, or the tool does not run there.
-        UsageError: the tool was given for a device that is no phone.
+    Raises DeviceError: the phone cannot be reached, or the tool does not run there.
     """
-    resolved = resolve(device)
-    tool = resolved.benchmark_model
+    tool = resolve(device).benchmark_model
     if tool is None or artifact.path.suffix != _TFLITE:
         return ()
-    if resolved.address.kind != "adb":
-        raise UsageError(
-            "benchmark_model is for phones only",
-            where=f"device '{device}'",
-            why=f"{resolved.address} is none",
-            remedy="Give the device a name without it.",
-        )
     with connected(device) as link:
         phone = link.device
-        assert isinstance(phone, AdbDevice)
+        assert isinstance(phone, AdbDevice)  # the registry keeps the tool of no other
         if phone.latency_reason is not None:
             reason = phone.latency_reason
             return tuple(DelegateLatency.not_measured(name, threads, reason) for name in USUAL)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewise.errors import DeviceError, UsageError
+from edgewise.errors import DeviceError
 from edgewise.targets.base import Artifact, Manifest
 from edgewise.targets.validation import delegates
-from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.benchmark_model import measure_delegates
 from edgewise.targets.validation.devices.phone import phone_facts
-from edgewise.targets.validation.devices.registry import ResolvedDevice
 from edgewise.targets.validation.devices.store import Said
 
 _SAID = """\
@@ -120,14 +118,6 @@ def test_a_tool_for_another_processor_is_refused(tmp_path: Path) -> None:
 
 def test_a_device_without_the_tool_times_no_delegates() -> None:
     assert delegates.time_delegates("local", _artifact()) == ()
-
-
-def test_the_tool_is_for_phones_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    address = DeviceAddress.of("ssh://pi@board")
-    board = ResolvedDevice("board", address, benchmark_model=Path("benchmark_model"))
-    monkeypatch.setattr(delegates, "resolve", lambda text: board)
-    with pytest.raises(UsageError, match="benchmark_model is for phones only"):
-        delegates.time_delegates("board", _artifact())
 
 
 def _artifact() -> Artifact:

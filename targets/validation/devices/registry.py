@@ -103,16 +103,9 @@ def add(device: NamedDevice) -> bool:
     Raises UsageError for a name that is taken or cannot be one, DeviceError for an address that is
     none.
     """
-    check(device)
     with _locked():
-        devices = registered()
-        if device.name in devices:
-            raise UsageError(
-                f"there is a device '{device.name}' already",
-                why=f"it is {devices[device.name].address}",
-                remedy=f"Choose another name, or `edgewise devices remove {device.name}` first.",
-            )
-        return _write({**devices, device.name: device})
+        check_new(device)
+        return _write({**registered(), device.name: device})
 
 
 def remove(name: str) -> bool:
@@ -148,14 +141,33 @@ def check_name(name: str) -> None:
         )
 
 
+def check_new(device: NamedDevice) -> None:
+    """Raises UsageError for a name that is taken, and as `check` does."""
+    check(device)
+    earlier = registered().get(device.name)
+    if earlier is not None:
+        raise UsageError(
+            f"there is a device '{device.name}' already",
+            why=f"it is {earlier.address}",
+            remedy=f"Choose another name, or `edgewise devices remove {device.name}` first.",
+        )
+
+
 def check(device: NamedDevice) -> None:
     """Raises UsageError for what cannot be kept, DeviceError for an address that is none."""
     check_name(device.name)
     for value in (device.address, device.benchmark_model or ""):
         if not value.isprintable():
             raise UsageError("holds what cannot be written to a text file", where=repr(value))
-    if DeviceAddress.of(device.address).kind == "local":
+    kind = DeviceAddress.of(device.address).kind
+    if kind == "local":
         raise UsageError("this machine needs no name", where=device.name, remedy="It is 'local'.")
+    if device.benchmark_model is not None and kind != "adb":
+        raise UsageError(
+            "benchmark_model is for phones only",
+            why=f"{device.address} is none",
+            remedy="Name the device without it.",
+        )
     if device.threads is not None and device.threads < 1:
         raise UsageError(
             f"found {device.threads}; allowed: a whole number of at least 1", where="threads"
