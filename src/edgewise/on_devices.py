@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -25,6 +25,8 @@ from edgewise.targets.validation.devices import (
     interrupt_all,
     takes_times_here,
 )
+
+_AGAIN_SECONDS = 0.5  # between two interrupts of what does not end
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -141,12 +143,15 @@ def _side_by_side(
     if not groups:
         return
     with ThreadPoolExecutor(len(groups), thread_name_prefix="device") as pool:
+        futures = [pool.submit(work, group) for group in groups]
         try:
-            for future in as_completed([pool.submit(work, group) for group in groups]):
+            for future in as_completed(futures):
                 future.result()
         except BaseException:
             stop.set()
             interrupt_all()  # nobody waits for a device any more
+            while wait(futures, timeout=_AGAIN_SECONDS).not_done:
+                interrupt_all()
             raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import edgewise
 from edgewise.errors import DeviceError
 from edgewise.targets.validation import LatencyPlan, latency
 from edgewise.targets.validation.devices import registry
+from edgewise.targets.validation.devices.adb_client import COMMAND_VARIABLE
 from edgewise.targets.validation.devices.registry import NamedDevice
 
 __all__ = ["stand_in"]
@@ -113,6 +115,32 @@ def test_devices_work_side_by_side(run: Run, built: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(validation_runs, "validate_artifact", meet)
     outcome = run("validate", built / "arm", "--on", "pi", "--on", "core")
     assert outcome.line.count("that is enough") == 2
+
+
+def test_an_interrupt_ends_those_that_are_being_reached(
+    run: Run, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgewise import validation_runs
+
+    adb, asked = tmp_path / "adb", tmp_path / "asked"
+    listed = r"List of devices attached\nA\tdevice\nB\tdevice\n"
+    adb.write_text(
+        f"#!/bin/sh\ncase $* in\ndevices*) printf '{listed}';;\n*features) echo shell_v2;;\n"
+        f"*shell*) echo >> {asked}; exec sleep 30;;\nesac\n"
+    )
+    adb.chmod(0o755)
+    monkeypatch.setenv(COMMAND_VARIABLE, str(adb))
+
+    def press(artifact: Any, *, device: str, **_: Any) -> Any:
+        while not (asked.exists() and len(asked.read_text()) >= 2):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validation_runs, "validate_artifact", press)
+    began = time.monotonic()
+    outcome = run("validate", built / "arm", "--on", "adb:A", "--on", "pi", "--on", "adb:B")
+    assert time.monotonic() - began < 15
+    assert (outcome.code, outcome.line) == (130, "error: interrupted")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from edgewise.errors import DeviceError
+from edgewise.targets.validation.devices.waiting import waited
 
 #: names another adb
 COMMAND_VARIABLE = "EDGEWISE_ADB"
@@ -101,7 +102,8 @@ class Adb:
         """
         process = self.start(arguments, where, source if source is not None else subprocess.DEVNULL)
         try:
-            output, said = process.communicate(timeout=timeout)
+            with waited(process, process.kill):
+                output, said = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(
                 f"no answer from adb in {timeout:g} s",

@@ -19,6 +19,7 @@ from edgewise.targets.validation.devices.counter.device import CountingDevice
 from edgewise.targets.validation.devices.device import Device
 from edgewise.targets.validation.devices.link import RunnerLink
 from edgewise.targets.validation.devices.registry import resolve
+from edgewise.targets.validation.devices.waiting import end_waited
 
 #: kind -> "module:class", which is made from a DeviceAddress
 DEVICES = {
@@ -81,7 +82,9 @@ def connected(text: str) -> Iterator[RunnerLink]:
 
 
 def interrupt_all() -> None:
-    """End every runner at once: threads that wait for one get DeviceError, and give it back."""
+    """End every runner at once, and what is on the way to one: threads that wait get DeviceError,
+    and give it back. Some try once more, so that it is to be called until they have ended."""
+    end_waited()
     with _lock:
         links = [shared.link for shared in _open.values()]
     for link in links:

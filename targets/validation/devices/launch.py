@@ -8,12 +8,14 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.device import Device
 from edgewise.targets.validation.devices.line import exit_reason
 from edgewise.targets.validation.devices.scripts import DAMAGED, NO_FOLDER, STARTED
 from edgewise.targets.validation.devices.store import BundleDamaged, Store
+from edgewise.targets.validation.devices.waiting import waited
 
 _PATIENCE = 60.0
 #: exit code of a shell whose command was ended by a signal, less the signal
@@ -52,9 +54,10 @@ def _await_start(process: subprocess.Popen[bytes], device: Device) -> subprocess
     timer.daemon = True
     timer.start()
     try:
-        for line in process.stdout:
-            if line.rstrip() == STARTED.encode():
-                return process
+        with waited(process, partial(end, process)):
+            for line in process.stdout:
+                if line.rstrip() == STARTED.encode():
+                    return process
         raise _not_started(process, device)
     except BaseException:
         end(process)

@@ -113,7 +113,8 @@ class Line:
 
     def interrupt(self) -> None:
         """End the other side from another thread: whoever waits for an answer gets LineBroken."""
-        self._give_up_at = time.monotonic() + _GRACE
+        if self._give_up_at is None:  # else it was said before
+            self._give_up_at = time.monotonic() + _GRACE
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
 

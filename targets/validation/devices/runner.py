@@ -503,10 +503,13 @@ def is_emulated() -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Of the runtimes, by the folders that installers leave beside them: nothing is loaded."""
+    """Of the runtimes, as the bundle tells, or the folders that installers leave beside them:
+    nothing is loaded."""
     found: dict[str, str] = {}
-    for folder in sys.path:
-        for path in Path(folder or ".").glob("*.dist-info"):
+    for folder in map(Path, sys.path):
+        bundle = _text(folder.parent / "bundle.json") if folder.name == "site" else ""
+        found = {**(json.loads(bundle)["versions"] if bundle else {}), **found}
+        for path in folder.glob("*.dist-info"):
             name, _, version = path.name[: -len(".dist-info")].partition("-")
             found.setdefault(name.replace("_", "-").lower(), version)
     return {

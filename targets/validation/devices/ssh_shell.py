@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,7 @@ from edgewise.targets.validation.devices.openssh import (
     not_started,
 )
 from edgewise.targets.validation.devices.store import Said
+from edgewise.targets.validation.devices.waiting import waited
 
 _READY = b"edgewise-ready"
 _WAIT_THERE = f"echo {_READY.decode()}; exec cat > /dev/null"
@@ -66,7 +68,8 @@ class SshShell:
             )
             process = self._popen(script, stream)
             try:
-                output, errors = process.communicate(timeout=timeout)
+                with waited(process, partial(end, process)):
+                    output, errors = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired as error:
                 raise DeviceError(
                     f"no answer in {timeout:g} s",
@@ -126,9 +129,10 @@ class SshShell:
         timer.start()
         try:
             assert master.stdout is not None
-            for line in master.stdout:
-                if line.rstrip() == _READY:
-                    return None
+            with waited(master, partial(end, master)):
+                for line in master.stdout:
+                    if line.rstrip() == _READY:
+                        return None
         finally:
             timer.cancel()
         self._end_master(master)
