@@ -149,3 +149,10 @@ def test_a_runner_writes_nothing_into_the_home_of_the_user(
     monkeypatch.setenv("HOME", str(tmp_path))
     _outputs(artifacts["arm"], f"emulated:{emulator.cpus[0]}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runner_tells_the_versions_of_its_runtimes(emulator: Installation) -> None:
+    with connected("emulated:cortex-a53") as link:
+        told = link.hello["versions"]
+    names = ("ai-edge-litert", "numpy", "onnxruntime")
+    assert told == {name: emulator.bundle.versions[name] for name in names}
