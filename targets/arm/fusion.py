@@ -48,17 +48,34 @@ def float_islands(model: ir.Model, optimized: ir.Model | None = None) -> list[li
     `optimized` is what ONNX Runtime made of the model on a device; without, it is asked here.
     """
     optimized = optimize_as_on_arm(model) if optimized is None else optimized
-    by_output = {out.name: node for node in model.graph for out in node.outputs}
-    by_name = {node.name: node for node in model.graph if node.name}
-    islands = []
-    for region in _regions(optimized):
-        # The optimizer renames some outputs and invents nodes for decomposed functions.
-        found = [
-            by_output.get(node.outputs[0].name or "") or by_name.get(node.name or "")
-            for node in region
-        ]
-        islands.append(list(dict.fromkeys(node for node in found if node is not None)) or region)
-    return islands
+    known = _Nodes(model)
+    return [known.computing(region) for region in _regions(optimized)]
+
+
+class _Nodes:
+    """The nodes of a model, to be found again in what the optimizer made of it: it renames some
+    outputs, and invents nodes for decomposed functions."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._by_output = {out.name: node for node in model.graph for out in node.outputs}
+        self._by_name = {node.name: node for node in model.graph if node.name}
+
+    def computing(self, region: list[ir.Node]) -> list[ir.Node]:
+        """Those of the model in the region's place; where it has none, the region itself."""
+        found = [self._origin(node) for node in region]
+        if not any(found):
+            readers = [use.node for node in region for v in node.outputs for use in v.uses()]
+            found = [self._quantized_by(reader) for reader in readers]
+        return list(dict.fromkeys(node for node in found if node is not None)) or region
+
+    def _origin(self, node: ir.Node) -> ir.Node | None:
+        return self._by_output.get(node.outputs[0].name or "") or self._by_name.get(node.name or "")
+
+    def _quantized_by(self, reader: ir.Node) -> ir.Node | None:
+        """The node whose output the model's own QuantizeLinear reads."""
+        known = self._origin(reader) if reader.op_type == QUANTIZE else None
+        source = known.inputs[0] if known is not None and known.op_type == QUANTIZE else None
+        return None if source is None else source.producer()
 
 
 def island_findings(model: ir.Model, optimized: ir.Model | None = None) -> list[Finding]:

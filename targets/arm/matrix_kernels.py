@@ -20,11 +20,12 @@ channels and h = k n / (k + n), general over symmetric:
 | 2. k >= 96, n no multiple of 16 | 0.84 .. 0.94 | 0.94 .. 1.00 | 0.55 .. 0.87 |
 | 3. h >= 20, k no multiple of 16, n >= 64 | | 0.99 .. 1.07 | 0.57 .. 1.06 |
 
-The three kinds with numbers are moved. Cases left alone: weights that are no int8 constant with zero point 0
-or that another operator reads, too; groups; unsigned activations, which have no symmetric kernel;
-and weights of -127 where the general kernel of cores without dot products would add two of them in
-16 bits: stored as -128 they make 2 * 128 * 128 with activations of -128, which does not fit. It
-adds the products k and k + 8 of every 16, counted over the kernel's positions and then channels.
+The three kinds with numbers are moved. Cases left alone: weights that are no int8 constant with
+zero point 0 or that another operator reads, too; groups; unsigned activations, which have no
+symmetric kernel; and weights of -127 where the general kernel of cores without dot products would
+add two of them in 16 bits: stored as -128 they make 2 * 128 * 128 with activations of -128, which
+does not fit. It adds the products k and k + 8 of every 16, counted over the kernel's positions and
+then channels.
 """
 
 from __future__ import annotations
