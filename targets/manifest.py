@@ -47,7 +47,7 @@ def publish(
     target = out_dir / file_name
     with ExitStack() as stack:
         staged_manifest = stack.enter_context(staged(out_dir / MANIFEST_NAME))
-        files = {}
+        files: dict[str, dict[str, Any]] = {}
         for name, content in (beside or {}).items():
             companion = stack.enter_context(staged(out_dir / name))
             companion.write_bytes(content)

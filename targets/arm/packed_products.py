@@ -165,8 +165,8 @@ def _as_rows(found: _Found, whole: bool) -> _Weight | None:
     rows = (found.stored.astype(np.int16) + offset).astype(np.uint8)
     integers = rows if found.turned else np.ascontiguousarray(rows.T)
     count, width = integers.shape
-    scale = np.asarray(quantization.scale)
-    zero = np.asarray(quantization.zero_point.astype(np.int16) + offset)
+    scale: Array = np.asarray(quantization.scale)
+    zero: Array = np.asarray(quantization.zero_point.astype(np.int16) + offset)
     if whole:
         block = _block_for(width, bits)
         shape = (count, -(-width // block))

@@ -112,7 +112,7 @@ DEFAULT_BLOCK_SIZE = 32
 
 _W8 = Scheme(TARGET_NAME, "w8", weight=_WEIGHTS["int8"], quantized_ops=PACKED_OPS)
 
-SCHEMES = {
+SCHEMES: dict[str, Scheme] = {
     scheme.precision: scheme
     for scheme in (
         w8a8(),
