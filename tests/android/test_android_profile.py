@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stand_in_device import StandInDevice, stand_in
 
 from edgewise.errors import ModelError, UsageError
 from edgewise.targets.android import TARGET
@@ -17,6 +18,8 @@ from edgewise.targets.android.profile import profile_parts
 from edgewise.targets.android.runtime import load
 from edgewise.targets.base import Artifact, EmitOptions
 from edgewise.targets.profiling import ProfilingTarget
+
+__all__ = ["stand_in"]
 
 FLOAT = np.dtype(np.float32)
 
@@ -126,6 +129,21 @@ def test_each_part_is_timed_beside_its_twin(kit: Any, tmp_path: Path, rng: Any) 
     assert (table.operators[0], table.operators[-1]) == ("DEQUANTIZE", "QUANTIZE")
     assert all(0 < part.ms < 1000 and 0 < (part.fp32_ms or 0) < 1000 for part in times.parts)
     assert "each part alone" in times.method
+
+
+def test_parts_are_timed_on_a_device(
+    kit: Any,
+    tmp_path: Path,
+    rng: Any,
+    stand_in: type[StandInDevice],
+) -> None:
+    artifact, fp32, feeds = _artifacts(kit, tmp_path, rng)
+    times = profile_parts(artifact, fp32, feeds, device="ssh://board")
+    assert [host for host, _ in stand_in.started] == ["board"]
+    assert [part.tensor for part in times.parts] == ["first", "bent", "y"]
+    assert all(0 < part.ms < 1000 and 0 < (part.fp32_ms or 0) < 1000 for part in times.parts)
+    with pytest.raises(UsageError, match="nothing was timed"):
+        profile_parts(artifact, fp32, feeds, device="ssh://emulated")
 
 
 def test_without_an_fp32_file_parts_stand_alone(kit: Any, tmp_path: Path, rng: Any) -> None:
