@@ -1,8 +1,10 @@
-"""Boards that ssh reaches."""
+"""Boards that ssh reaches, and artifacts for all kinds of devices."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,18 @@ from edgewise.targets.validation.devices.bundle.packages import download_package
 from edgewise.targets.validation.devices.openssh import COMMAND_VARIABLE
 
 _ADDRESS = f"ssh://{ALIAS}"
+SAMPLE = Path(__file__).parents[2] / "sample_models" / "digits"
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of the digits sample for android and arm; tests only read it."""
+    out = tmp_path_factory.mktemp("digits") / "dist"
+    targets = "--target", "android", "--target", "arm", "--limit", "60"
+    command = [sys.executable, "-m", "edgewise", "build", SAMPLE / "edgewise.toml", *targets]
+    done = subprocess.run([*command, "--out", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 @pytest.fixture(scope="session")

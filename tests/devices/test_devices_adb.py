@@ -7,7 +7,6 @@ shared by the tests of this file, as a phone on a desk is.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,25 +62,23 @@ def attached(
         assert made.programs() == []
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Android and ARM artifacts of the digits sample."""
-    out = tmp_path_factory.mktemp("dist") / "digits"
-    command = [sys.executable, "-m", "edgewise", "build", _SAMPLE / "edgewise.toml", "--out", out]
-    options = ["--target", "android", "--target", "arm", "--limit", "60"]
-    subprocess.run([*command, *options], check=True, capture_output=True)
-    return out
-
-
-def _options(dist: Path, *targets: str, on: str = ADDRESS) -> list[str | Path]:
+def _options(digits: Path, *targets: str, on: str = ADDRESS) -> list[str | Path]:
     chosen = [word for target in targets for word in ("--target", target)]
     data = ("--evaluation", _SAMPLE / "evaluation.npz", "--limit", "8")
-    return ["validate", dist, *data, *chosen, "--on", on, "--json"]
+    return ["validate", digits, *data, *chosen, "--on", on, "--json"]
 
 
 def _stored(made: Phone) -> list[Path]:
     """What lies in the phone's folder for Edgewise."""
     return sorted(made.data.glob("edgewise/*"))
+
+
+def _bundle(made: Phone) -> Path:
+    """The bundle on the phone, brought there where no test did so before."""
+    if not _stored(made):
+        assert made.edgewise("devices", "test", ADDRESS).returncode == 0
+    (bundle,) = _stored(made)
+    return bundle
 
 
 def _wait(found: Callable[[], object], seconds: float = 60) -> None:
@@ -92,14 +89,14 @@ def _wait(found: Callable[[], object], seconds: float = 60) -> None:
 
 
 def test_artifacts_are_validated_on_a_phone(
-    attached: Phone, dist: Path, emulator: Installation, tmp_path: Path
+    attached: Phone, digits: Path, emulator: Installation, tmp_path: Path
 ) -> None:
     tool = tmp_path / "benchmark_model"
     tool.write_text(_TOOL)
     config = {"EDGEWISE_CONFIG": str(tmp_path)}
     add = ("devices", "add", "desk", ADDRESS, "--benchmark-model", tool, "--no-test")
     assert attached.edgewise(*add, **config).returncode == 0
-    done = attached.edgewise(*_options(dist, "android", "arm", on="desk"), **config)
+    done = attached.edgewise(*_options(digits, "android", "arm", on="desk"), **config)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)["targets"]
     assert set(results) == {"android", "arm"}
@@ -126,10 +123,9 @@ def test_artifacts_are_validated_on_a_phone(
     assert attached.adb("get-state").strip() == "device"
 
 
-def test_a_phone_that_is_unplugged_in_a_run_is_told(attached: Phone, dist: Path) -> None:
-    (bundle,) = _stored(attached)
-    before = bundle.stat()
-    command = [sys.executable, "-m", "edgewise", *_options(dist, "android"), "--verbose"]
+def test_a_phone_that_is_unplugged_in_a_run_is_told(attached: Phone, digits: Path) -> None:
+    before = _bundle(attached).stat()
+    command = [sys.executable, "-m", "edgewise", *_options(digits, "android"), "--verbose"]
     run = attached.start(command)
     try:
         assert run.stderr is not None
@@ -148,29 +144,29 @@ def test_a_phone_that_is_unplugged_in_a_run_is_told(attached: Phone, dist: Path)
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
 
 
-def test_a_phone_of_another_processor_takes_nothing(attached: Phone, dist: Path) -> None:
-    own = attached.own / "uname"
+def test_a_phone_of_another_processor_takes_nothing(attached: Phone, digits: Path) -> None:
+    own, before = attached.own / "uname", _stored(attached)
     own.write_text("#!/bin/sh\necho x86_64\n")
     own.chmod(0o755)
     try:
-        done = attached.edgewise(*_options(dist, "android"))
+        done = attached.edgewise(*_options(digits, "android"))
     finally:
         own.unlink()
     assert done.returncode == 5
     assert "the phone has no 64-bit ARM kernel: it is x86_64, with the ABI arm64-v8a" in done.stderr
-    assert len(_stored(attached)) == 1
+    assert _stored(attached) == before
 
 
 @pytest.mark.parametrize("claimed", ["nothing", "much"])
 def test_a_phone_without_space_takes_nothing(
-    claimed: str, system: Path, emulator: Installation, dist: Path, tmp_path: Path
+    claimed: str, system: Path, emulator: Installation, digits: Path, tmp_path: Path
 ) -> None:
     with phone(system, emulator, tmp_path, size="12m") as full:
         if claimed == "much":  # so that the space ends while the bundle arrives
             own = full.own / "df"
             own.write_text("#!/bin/sh\necho head; echo data 99999999 0 99999999 0% /data\n")
             own.chmod(0o755)
-        done = full.edgewise(*_options(dist, "android"))
+        done = full.edgewise(*_options(digits, "android"))
         assert done.returncode == 5
         told = {"nothing": "no place for the bundle", "much": "the disk of the device is full"}
         assert told[claimed] in done.stderr
@@ -194,11 +190,11 @@ print(json.dumps([dataclasses.asdict(item) for item in found]))
 
 
 def test_delegates_are_timed_by_the_vendors_tool(
-    attached: Phone, dist: Path, tmp_path: Path
+    attached: Phone, digits: Path, tmp_path: Path
 ) -> None:
     tool = tmp_path / "benchmark model"
     tool.write_text(_TOOL)
-    (model,) = (dist / "android").glob("*.tflite")
+    (model,) = (digits / "android").glob("*.tflite")
     before = _stored(attached)
     done = attached.run([sys.executable, "-c", _MEASURE, ADDRESS, tool, model])
     assert done.returncode == 0, done.stderr

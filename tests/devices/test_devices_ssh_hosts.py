@@ -68,10 +68,7 @@ def test_a_host_name_that_nobody_knows(ssh: Server, tmp_path: Path) -> None:
 def test_a_key_that_is_not_let_in(
     ssh: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = shlex.quote(str(ssh.folder / "stranger"))
-    text = (ssh.folder / "ssh_config").read_text().replace(str(ssh.folder / "user"), key)
-    (tmp_path / "config").write_text(text)
-    monkeypatch.setenv(COMMAND_VARIABLE, f"ssh -F {tmp_path}/config")
+    monkeypatch.setenv(COMMAND_VARIABLE, ssh.ssh_of_a_stranger())
     said = refused(tmp_path)
     assert "the host does not let this user in" in said
     assert "ssh-copy-id" in said

@@ -16,6 +16,7 @@ from arm_board.ssh_board import SshBoard
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.bundle.installation import CACHE_VARIABLE, Installation
 from edgewise.targets.validation.devices.link import RunnerLink
+from edgewise.targets.validation.devices.openssh import COMMAND_VARIABLE
 
 pytestmark = pytest.mark.slow
 _SAMPLE = Path(__file__).parents[2] / "sample_models" / "digits"
@@ -26,15 +27,6 @@ def edgewise(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("digits") / "dist"
-    targets = "--target", "android", "--target", "arm"
-    done = edgewise("build", _SAMPLE / "edgewise.toml", *targets, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 @pytest.fixture
 def link(ssh_board: SshBoard, emulator: Installation) -> Iterator[RunnerLink]:
     running = RunnerLink(ssh_board.device(emulator))
@@ -43,11 +35,11 @@ def link(ssh_board: SshBoard, emulator: Installation) -> Iterator[RunnerLink]:
 
 
 def test_both_artifacts_are_validated_and_the_bundle_is_sent_once(
-    ssh_board: SshBoard, dist: Path
+    ssh_board: SshBoard, digits: Path
 ) -> None:
     before = ssh_board.server.pushes()
     data = "--evaluation", _SAMPLE / "evaluation.npz", "--limit", "40"
-    done = edgewise("validate", dist, *data, "--on", ssh_board.address, "--json")
+    done = edgewise("validate", digits, *data, "--on", ssh_board.address, "--json")
     assert done.returncode == 0, done.stderr
     assert ssh_board.server.pushes() <= before + 1
     assert len([name for name in ssh_board.files(ssh_board.place) if "-" not in name]) == 1
@@ -64,10 +56,10 @@ def test_both_artifacts_are_validated_and_the_bundle_is_sent_once(
 
 
 def test_a_line_that_breaks_in_mid_run_is_mended_once(
-    ssh_board: SshBoard, link: RunnerLink, dist: Path
+    ssh_board: SshBoard, link: RunnerLink, digits: Path
 ) -> None:
     pushes = ssh_board.server.pushes()
-    model = link.open(dist / "arm" / "digits.onnx", "onnxruntime", threads=1, outputs=["logits"])
+    model = link.open(digits / "arm" / "digits.onnx", "onnxruntime", threads=1, outputs=["logits"])
     with np.load(_SAMPLE / "evaluation.npz") as stored:
         picture = stored["image"][:1]
     (expected,) = model.run([{"image": picture}])
@@ -83,12 +75,22 @@ def test_a_line_that_breaks_in_mid_run_is_mended_once(
     assert caught.value.exit_code == 5
 
 
-def test_a_dead_host_ends_the_command_with_one_line(ssh_board: SshBoard, dist: Path) -> None:
+def test_a_dead_host_ends_the_command_with_one_line(ssh_board: SshBoard, digits: Path) -> None:
     address = f"ssh://127.0.0.1:{free_port()}"
-    done = edgewise("validate", dist, "--target", "arm", "--on", address)
+    done = edgewise("validate", digits, "--target", "arm", "--on", address)
     assert done.returncode == 5
     (line,) = done.stderr.strip().splitlines()
     assert f"{address}: the host answers, but no ssh server does" in line
+
+
+def test_a_key_that_is_not_let_in_ends_the_command_with_one_line(
+    ssh_board: SshBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(COMMAND_VARIABLE, ssh_board.server.ssh_of_a_stranger())
+    done = edgewise("devices", "test", ssh_board.address)
+    assert done.returncode == 5
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{ssh_board.address}: the host does not let this user in" in line
 
 
 def test_cleaning_takes_everything_away_with_nothing_installed_here(

@@ -56,6 +56,14 @@ class Server:
         """For EDGEWISE_SSH."""
         return f"ssh -F {shlex.quote(str(self.folder / 'ssh_config'))}"
 
+    def ssh_of_a_stranger(self) -> str:
+        """For EDGEWISE_SSH, with a key that is not let in."""
+        text = (self.folder / "ssh_config").read_text()
+        own, other = self.folder / "user", self.folder / "stranger"
+        changed = self.folder / "ssh_config_of_a_stranger"
+        changed.write_text(text.replace(f"IdentityFile {own}", f"IdentityFile {other}"))
+        return f"ssh -F {shlex.quote(str(changed))}"
+
     def set_environment(self, *words: str) -> None:
         """`NAME=value` for later sessions."""
         (self.folder / "environment").write_text(" ".join(words), encoding="utf-8")
