@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from zoo.apple_figures import SHIFT
 from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS
@@ -33,7 +34,7 @@ RELATIVE = {"fp32": 1e-4, "fp16": 2e-2, "w8": 5e-2}
     ],
 )
 def exported(request: pytest.FixtureRequest) -> tuple[str, ir.Model]:
-    return request.param, hub_model(request.param)
+    return request.param, hub_model(request.param, shift=SHIFT)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from edgewise.graph import OrtSession, load
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.targets.arm import TARGET
 from edgewise.targets.arm.fusion import float_islands, optimize_as_on_arm
+from zoo.apple_figures import SHIFT
 from zoo.hub import hub_model
 from zoo.source import Samples
 from zoo.table import NETWORKS
@@ -43,7 +44,7 @@ class ArmFigures:
 
 def arm_figures_of(name: str) -> ArmFigures:
     """Export, emit and compare one network."""
-    hub = hub_model(name)
+    hub = hub_model(name, shift=SHIFT)
     statistics = collect_statistics(hub, Samples(NETWORKS[name], 4, seed=3))
     qdq = quantize(hub, statistics, TARGET.scheme("w8a8"))
     with tempfile.TemporaryDirectory() as folder:
