@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from edgewise.targets.validation.devices import connected
 
 QdqModel = Callable[..., ir.Model]
 _SHAPE = (1, 4, 8, 8)
@@ -121,6 +123,15 @@ def weighted_model() -> QdqModel:
         return builder.model({"x": shape_in}, [builder.quantized("y", "out", 0.1, -5)])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def cores(emulator: object) -> Iterator[tuple[str, str]]:
+    """A core without dot products and float16 arithmetic, and one with these and i8mm; their
+    runners are shared by all tests."""
+    old, new = "emulated:cortex-a53", "emulated:neoverse-v1"
+    with connected(old), connected(new):
+        yield old, new
 
 
 @pytest.fixture(scope="session")

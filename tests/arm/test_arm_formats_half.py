@@ -96,12 +96,12 @@ def test_options() -> None:
         TARGET.check_options({"ort_format": True}, "fp16")
 
 
-def test_old_and_new_cores(cnn: Cnn, tmp_path: Path, emulator: object) -> None:
+def test_old_and_new_cores(cnn: Cnn, tmp_path: Path, cores: tuple[str, str]) -> None:
     """A Cortex-A53 has no float16 arithmetic: it gives what this machine gives but for sums."""
     artifact = TARGET.emit(cnn[0], tmp_path, "fp16")
     expected = OrtSession(cnn[0]).run(pictures())["logits"]
-    for cpu in ("cortex-a53", "cortex-a76"):
-        session = TARGET.open(artifact, f"emulated:{cpu}")
+    for core in cores:
+        session = TARGET.open(artifact, core)
         found = session.run(pictures())["logits"]
         session.close()
-        assert np.abs(found - expected).max() < 1e-2 * np.abs(expected).max(), cpu
+        assert np.abs(found - expected).max() < 1e-2 * np.abs(expected).max(), core

@@ -96,14 +96,14 @@ def test_options() -> None:
         TARGET.check_options({"format": "u8u8"}, "fp32")
 
 
-def test_cores_give_the_same_bits(cnn: Cnn, tmp_path: Path, emulator: object) -> None:
+def test_cores_give_the_same_bits(cnn: Cnn, tmp_path: Path, cores: tuple[str, str]) -> None:
     for form in FORMATS:
         model = quantized(cnn[0], form)
         options = EmitOptions(options={"format": form})
         artifact = TARGET.emit(model, tmp_path / form, "w8a8", options=options)
         outputs = []
-        for cpu in ("cortex-a53", "neoverse-v1"):
-            session = TARGET.open(artifact, f"emulated:{cpu}")
+        for core in cores:
+            session = TARGET.open(artifact, core)
             outputs.append(session.run(pictures())["logits"])
             session.close()
         np.testing.assert_array_equal(outputs[0], outputs[1], err_msg=form)

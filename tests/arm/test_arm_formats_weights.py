@@ -163,15 +163,17 @@ def test_options_of_other_precisions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("w8", 0.02), ("w4", 0.03)])
-def test_old_and_new_cores(precision: str, limit: float, tmp_path: Path, emulator: object) -> None:
+def test_old_and_new_cores(
+    precision: str, limit: float, tmp_path: Path, cores: tuple[str, str]
+) -> None:
     """A Cortex-A53 has no dot products; w4 is then computed in float."""
     qdq = quantize_weights(products(), TARGET.scheme(precision)).model
     artifact, here = emitted(qdq, tmp_path, precision)
     expected = OrtSession(qdq).run(rows())["y"]
-    for cpu in ("cortex-a53", "cortex-a76"):
-        session = TARGET.open(artifact, f"emulated:{cpu}")
+    for core in cores:
+        session = TARGET.open(artifact, core)
         found = session.run(rows())["y"]
         session.close()
-        assert error(found, expected) < limit, cpu
-        assert error(found, here) < limit, cpu
+        assert error(found, expected) < limit, core
+        assert error(found, here) < limit, core
     onnx.checker.check_model(onnx.load(artifact.path))

@@ -160,16 +160,14 @@ def test_weights_alone(cnn: Cnn, tmp_path: Path) -> None:
 
 
 def test_emulated_core_gives_the_bits_of_the_onnx_file(
-    cnn: Cnn, tmp_path: Path, emulator: object
+    cnn: Cnn, tmp_path: Path, cores: tuple[str, str]
 ) -> None:
     """It finds every kernel there, and gives what the file gives that is optimized there."""
     for precision, model in (("w8a8", cnn[1]), ("fp32", cnn[0])):
         outputs = []
         for options in (EmitOptions(name="cnn"), ORT):
             folder = tmp_path / f"{precision}{len(outputs)}"
-            session = TARGET.open(
-                TARGET.emit(model, folder, precision, options=options), "emulated:cortex-a53"
-            )
+            session = TARGET.open(TARGET.emit(model, folder, precision, options=options), cores[0])
             outputs.append(session.run(pictures())["logits"])
             session.close()
         np.testing.assert_array_equal(outputs[1], outputs[0], err_msg=precision)
