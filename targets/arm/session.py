@@ -11,7 +11,7 @@ import onnxruntime as ort
 from edgewise.errors import DeviceError, ModelError, UsageError
 from edgewise.findings import Finding
 from edgewise.targets.arm.host import host_findings
-from edgewise.targets.arm.session_options import ORT_SUFFIX, SESSION_OPTIONS
+from edgewise.targets.arm.session_options import SESSION_OPTIONS
 from edgewise.targets.base import Array, Feeds, Manifest
 from edgewise.targets.file_form import FileForm
 from edgewise.targets.host_cpu import HostCpu, read_host_cpu
@@ -36,7 +36,7 @@ class ArmSession:
         )
         self._form = FileForm(manifest)
         self._output_names = [signature.file_name for signature in manifest.outputs]
-        self._session: Any = _load(path, threads)
+        self._session: Any = _load(path, manifest, threads)
         self._binding: Any = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
@@ -77,17 +77,13 @@ class ArmSession:
         return self._session
 
 
-def _load(path: Path, threads: int) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = SESSION_OPTIONS["inter_op_num_threads"]
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = SESSION_OPTIONS["enable_cpu_mem_arena"]
-    options.log_severity_level = 4
-    if path.suffix == ORT_SUFFIX:
-        options.add_session_config_entry("session.load_model_format", "ORT")
+def _load(path: Path, manifest: Manifest, threads: int) -> Any:
+    """With the options of the manifest, as on a device."""
+    # heavy, and of no use to who emits only
+    from edgewise.targets.validation.devices.runner import ort_options
+
     try:
+        options = ort_options(ort, str(path), threads, manifest.options.get("session", {}))
         return ort.InferenceSession(
             str(path), options, providers=SESSION_OPTIONS["execution_providers"]
         )

@@ -214,3 +214,5 @@ def test_the_options_of_the_manifest_reach_the_runtime(tmp_path: Path, device: P
     odd = replace(manifest, options={"session": session})
     with pytest.raises(ModelError, match="ORT_NO_SUCH"):
         on_device(replace(emitted, manifest=odd))
+    with pytest.raises(ModelError, match="ORT_NO_SUCH"):
+        edgewise.targets.get("arm").open(replace(emitted, manifest=odd))
