@@ -13,10 +13,11 @@ import pytest
 from arm_board.namespace import arm_board, plain_board
 from arm_board.server import ALIAS, server
 from arm_board.ssh_board import SshBoard
+from distribution_packages import download_packages
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.bundle.installation import Installation
-from edgewise.targets.validation.devices.bundle.packages import download_packages, unpack
+from edgewise.targets.validation.devices.bundle.packages import unpack
 from edgewise.targets.validation.devices.openssh import COMMAND_VARIABLE
 
 _ADDRESS = f"ssh://{ALIAS}"

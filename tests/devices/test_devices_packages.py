@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from distribution_packages import download_packages
 
 from edgewise.errors import DeviceError
 from edgewise.targets.validation.devices.bundle import packages
 from edgewise.targets.validation.devices.bundle.packages import (
     Package,
-    download_packages,
     package_archive,
 )
 

@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from distribution_packages import download_packages
+
 from edgewise.targets.validation.devices.bundle.packages import (
-    download_packages,
     release_names,
     unpack,
 )

@@ -139,29 +139,6 @@ def package_archive(
         yield archive
 
 
-def download_packages(
-    names: Iterable[str],
-    architecture: str,
-    folder: Path,
-    *,
-    suite: str | None = None,
-    dependencies: bool = False,
-    components: Sequence[str] = ("main",),
-    progress: Progress = SILENT,
-) -> list[Path]:
-    """The .deb files of packages, in `folder`; with all that they need where `dependencies` is set.
-
-    `suite` is preferred to those of this machine's release. Raises DeviceError.
-    """
-    suites = [] if suite is None else [suite, *own_suites(components)]
-    with package_archive(
-        architecture, folder, suites=suites, components=components, progress=progress
-    ) as archive:
-        packages = archive.with_dependencies(names) if dependencies else archive.show(names)
-        progress.step(f"Downloading {told(packages)}")
-        return archive.download([package.name for package in packages], folder)
-
-
 def told(packages: Sequence[Package]) -> str:
     """How many packages, and how large, for progress."""
     size = sum(package.download_size for package in packages) / 1e6
