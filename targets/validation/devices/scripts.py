@@ -18,7 +18,9 @@ STARTED = "edgewise-started"
 #: exit codes of our own, beside those of the commands
 NO_FOLDER, BUSY, DAMAGED = 41, 42, 43
 
-#: `live`: the process that a temporary folder is named after still runs
+#: `live`: the process that a temporary folder is named after still runs.
+#: `private`: a folder of this user alone. One that somebody else's link leads to, or that is open
+#: to others, may be anything, and one in /tmp is anybody's.
 _COMMON = """
 LC_ALL=C; export LC_ALL; umask 077
 live() { [ -d "/proc/${1##*-}" ]; }
@@ -26,6 +28,11 @@ drop_dead() {
   for item in "$1"/run-* "$1"/*.part-*; do
     if [ -e "$item" ]; then live "$item" || rm -rf "$item"; fi
   done
+}
+owner() { set -- $(ls -ldn "$1" 2>/dev/null); echo "$3"; }
+closed() { case $(ls -ldn "$1/.") in d????w*|d???????w*) return 1;; d*) return 0;; esac; return 1; }
+private() {
+  [ "$(owner "$1")" = "$(id -u)" ] && [ "$(owner "$1/.")" = "$(id -u)" ] && closed "$1"
 }
 users() { for item in "$1"/run-* "$1"/*.part-*; do [ ! -e "$item" ] || echo "$item"; done; }
 """
@@ -35,10 +42,7 @@ _SIGNALS = """
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 141' PIPE; trap 'exit 143' TERM
 """.strip()
 
-#: a folder that is a link, or is open to others, may lead anywhere: one in /tmp is anybody's
 _LOOK = """
-owner() { set -- $(ls -ldn "$1" 2>/dev/null); echo "$3"; }
-closed() { case $(ls -ldn "$1/.") in d????w*|d???????w*) return 1;; d*) return 0;; esac; return 1; }
 look() {
   case $1 in /*) ;; *) return;; esac
   parent=${1%/*}; made=; made_parent=
@@ -46,7 +50,7 @@ look() {
   [ -d "$1" ] || made=1
   echo "place $1"
   if mkdir -p "$1" 2>/dev/null && [ -w "$1" ]; then
-    if [ "$(owner "$1")" = "$(id -u)" ] && [ "$(owner "$1/.")" = "$(id -u)" ] && closed "$1"; then
+    if private "$1"; then
       inspect "$1"
     else
       echo "state foreign"
@@ -186,7 +190,7 @@ def clean(places: Sequence[str]) -> str:
     return f"""{_COMMON}
 busy=
 sweep() {{
-  [ -d "$1" ] || return 0
+  [ -d "$1" ] && private "$1" || return 0
   drop_dead "$1"
   if [ -n "$(users "$1")" ]; then busy=1; return 0; fi
   for item in "$1"/*; do
