@@ -13,6 +13,7 @@ from edgewise.arrays_file import read_arrays, write_arrays
 from edgewise.cli_run import Terminal
 from edgewise.errors import UsageError
 from edgewise.execution import ROUNDINGS, Executable, TensorInfo, close, fit, open_file
+from edgewise.targets.base import LOCAL
 
 Array = npt.NDArray[Any]
 #: of the dictionary that a classifier gives: beside the values under its own name
@@ -38,7 +39,7 @@ def execute_command(
     if output is not None and given is None:
         raise UsageError("nothing to write", where="--output", remedy="Give --input as well.")
     feeds = None if given is None else read_arrays(given)
-    terminal.progress.step(f"load {path}")
+    terminal.progress.step(f"load {path}" if device == LOCAL else f"load {path} on {device}")
     opened = open_file(
         path,
         function=function,

@@ -43,6 +43,8 @@ class Meeting:
     connect_seconds: float | None = None
     round_trip_ms: float | None = None
     latency_reason: str | None = None
+    #: where the bundle lies there, and whether it was sent
+    bundle: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +68,7 @@ class Meeting:
             "temperature": _unit(self.status.get("temperature_c"), "°C"),
             "load": _unit(self.status.get("load"), ""),
             "round trip": _unit(self.round_trip_ms, "ms"),
+            "bundle": self.bundle,
             "connected in": _unit(self.connect_seconds, "s"),
             "latency": self.latency_reason and f"not measured there: {self.latency_reason}",
         }
@@ -76,12 +79,13 @@ def meet(device: ResolvedDevice, progress: Progress) -> Meeting:
     """Connect to a device and ask it. Raises DeviceError where it cannot be used."""
     progress.step(f"connect to {device.text}")
     kinds: dict[str, Callable[[ResolvedDevice], Meeting]] = {"local": _local, "mac": _mac}
-    return kinds.get(device.address.kind, _runner)(device)
+    own = kinds.get(device.address.kind)
+    return _runner(device, progress) if own is None else own(device)
 
 
-def _runner(device: ResolvedDevice) -> Meeting:
+def _runner(device: ResolvedDevice, progress: Progress) -> Meeting:
     began = time.monotonic()
-    with connected(device.text) as link:
+    with connected(device.text, progress) as link:
         seconds = time.monotonic() - began
         trips = []
         for _ in range(_ROUND_TRIPS):
@@ -104,6 +108,7 @@ def _runner(device: ResolvedDevice) -> Meeting:
             round(seconds, 3),
             None if emulated else round(min(trips) * 1e3, 3),
             link.device.latency_reason,
+            link.device.bundle,
         )
 
 

@@ -121,7 +121,7 @@ def _results(
         try:
             if has_runner(device.text):
                 heard.step("connect")
-                stack.enter_context(connected(device.text))
+                stack.enter_context(connected(device.text, heard))
         except DeviceError as error:
             yield group[0], error  # none of the others will reach it
             return

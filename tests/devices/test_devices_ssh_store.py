@@ -14,11 +14,22 @@ from arm_board.bundle import KILLED, WAITS, tiny
 from arm_board.ssh_board import SshBoard
 
 from edgewise.errors import DeviceError
+from edgewise.progress import Silent
 from edgewise.targets.validation.devices.bundle.installation import Installation
 from edgewise.targets.validation.devices.openssh import SshHost
 from edgewise.targets.validation.devices.ssh import SshDevice
 from edgewise.targets.validation.devices.ssh_shell import SshShell
 from edgewise.targets.validation.devices.store import Store
+
+
+class Steps(Silent):
+    """Implements `edgewise.progress.Progress`."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+
+    def step(self, label: str) -> None:
+        self.labels.append(label)
 
 
 @contextmanager
@@ -125,6 +136,20 @@ def test_a_home_that_will_not_do_is_passed_over(
         pass
     assert empty_board.files("/var/tmp/edgewise-device-0") == ["0123abcd"]
     assert empty_board.files(f"{empty_board.path(home)}/") == []
+
+
+def test_it_is_told_whether_the_bundle_was_sent_and_where_it_could_not_lie(
+    empty_board: SshBoard, tmp_path: Path
+) -> None:
+    device, steps = empty_board.device(tiny(tmp_path)), Steps()
+    device.progress = steps
+    empty_board.keep_in(empty_board.path("noexec"))
+    place = "/var/tmp/edgewise-device-0"
+    why = f"{empty_board.path('noexec/edgewise-device')} lets no program run (mounted noexec)"
+    for how in ("sent now", "was there already"):
+        with started(device):
+            assert device.bundle == f"{place}, {how}; {why}"
+    assert steps.labels == [f"send the ARM64 bundle (0.0 MB) to {place}"]
 
 
 def test_a_folder_of_somebody_else_is_not_used(empty_board: SshBoard, tmp_path: Path) -> None:

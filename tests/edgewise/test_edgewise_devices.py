@@ -31,6 +31,7 @@ def test_a_device_is_added_once_it_answered(run: Run) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("pi: ssh://board (threads 4)\n")
     assert "ssh://board (stand-in)" in outcome.out and "round trip" in outcome.out
+    assert "bundle        /far/away/bundle, sent now\n" in outcome.out
     assert registry.registered() == {"pi": NamedDevice("pi", "ssh://board", 4)}
 
 

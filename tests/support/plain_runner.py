@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT
 from edgewise.targets.validation.devices.line import exit_reason
 
 _START = """
@@ -53,6 +54,8 @@ class PlainDevice:
     first start, the second, and so on, and later ones have none."""
 
     latency_reason: str | None = None
+    bundle: str | None = None
+    progress = SILENT
 
     def __init__(
         self, faults: Sequence[str] = (), *, silence: str = "", wrapper: Sequence[str] = ()

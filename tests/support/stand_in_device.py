@@ -13,6 +13,7 @@ import time
 import pytest
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT
 from edgewise.targets.validation.devices import connections
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.runner import PROTOCOL
@@ -40,6 +41,7 @@ class StandInDevice:
     def __init__(self, address: DeviceAddress) -> None:
         self.address, self._host = address.text, address.detail
         self.latency_reason = "nothing was timed" if self._host == "emulated" else None
+        self.bundle, self.progress = "/far/away/bundle, sent now", SILENT
 
     def start(self) -> subprocess.Popen[bytes]:
         self._reach()

@@ -11,6 +11,7 @@ import re
 import subprocess
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices.adb_client import Adb, without_noise
 from edgewise.targets.validation.devices.adb_shell import AdbShell, connect
 from edgewise.targets.validation.devices.address import DeviceAddress
@@ -32,6 +33,8 @@ class AdbDevice:
     def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
         self.address = address.text
         self.latency_reason: str | None = None
+        self.bundle: str | None = None
+        self.progress: Progress = SILENT
         self._serial = address.detail
         self._installation = installation
         self._adb = Adb()

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import cast
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.counter.device import CountingDevice
 from edgewise.targets.validation.devices.device import Device
@@ -42,7 +43,7 @@ _open: dict[str, _Shared] = {}
 _starting: dict[str, threading.Lock] = {}
 
 
-def acquire(text: str) -> RunnerLink:
+def acquire(text: str, progress: Progress = SILENT) -> RunnerLink:
     """The runner of a device, started where it is not; give it back with `release`.
 
     Raises DeviceError where the device cannot be used.
@@ -54,7 +55,9 @@ def acquire(text: str) -> RunnerLink:
             if text in _open:
                 _open[text].users += 1
                 return _open[text].link
-        link = RunnerLink(device_at(text))
+        device = device_at(text)
+        device.progress = progress
+        link = RunnerLink(device)
         with _lock:
             _open[text] = _Shared(link, 1)
         return link
@@ -72,9 +75,9 @@ def release(text: str) -> None:
 
 
 @contextmanager
-def connected(text: str) -> Iterator[RunnerLink]:
+def connected(text: str, progress: Progress = SILENT) -> Iterator[RunnerLink]:
     """The runner of a device, kept until the end of the block."""
-    link = acquire(text)
+    link = acquire(text, progress)
     try:
         yield link
     finally:

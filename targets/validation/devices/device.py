@@ -6,6 +6,7 @@ import subprocess
 from typing import Protocol
 
 from edgewise.errors import DeviceError
+from edgewise.progress import Progress
 
 
 class LineLost(DeviceError):
@@ -19,6 +20,10 @@ class Device(Protocol):
     address: str
     #: None where times that are taken there are a device's; else why they are not
     latency_reason: str | None
+    #: where the bundle lies and whether it was sent; None where it is this machine's
+    bundle: str | None
+    #: told of what takes a while when it is started
+    progress: Progress
 
     def start(self) -> subprocess.Popen[bytes]:
         """Bring the bundle there where it is missing, and start the runner.

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
 from edgewise.targets.validation.devices.line import exit_reason
@@ -21,6 +22,8 @@ class EmulatedDevice:
     def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
         """Raises DeviceError where the emulator is not installed, or too old for the core."""
         self.address, self.cpu = address.text, address.detail
+        self.bundle: str | None = None
+        self.progress: Progress = SILENT
         self._installation = installation or installed()
         if self.cpu not in self._installation.cpus:
             raise DeviceError(

@@ -42,8 +42,8 @@ def launch(
 def _begun(
     device: Device, store: Store, begin: Callable[[str], subprocess.Popen[bytes]], thoroughly: bool
 ) -> subprocess.Popen[bytes]:
-    kept = store.prepare(thoroughly=thoroughly)
-    device.latency_reason = kept.latency_reason
+    kept = store.prepare(thoroughly=thoroughly, progress=device.progress)
+    device.latency_reason, device.bundle = kept.latency_reason, kept.told
     return _await_start(begin(store.start_script(kept)), device)
 
 

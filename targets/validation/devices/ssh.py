@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices.address import DeviceAddress
 from edgewise.targets.validation.devices.bundle.installation import Installation, installed
 from edgewise.targets.validation.devices.launch import explain_end, launch
@@ -32,6 +33,8 @@ class SshDevice:
     def __init__(self, address: DeviceAddress, installation: Installation | None = None) -> None:
         self.address = address.text
         self.latency_reason: str | None = None
+        self.bundle: str | None = None
+        self.progress: Progress = SILENT
         self._host = SshHost.of(address.detail)
         self._installation = installation
         self._shell: SshShell | None = None

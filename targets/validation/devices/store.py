@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from edgewise.errors import DeviceError
+from edgewise.progress import SILENT, Progress
 from edgewise.targets.validation.devices import scripts
 from edgewise.targets.validation.devices.bundle.installation import Bundle
 from edgewise.targets.validation.devices.device import LineLost
@@ -82,6 +83,15 @@ class Kept:
     root: PurePosixPath  # of the bundle
     #: None where times that are taken there are a device's; else why they are not
     latency_reason: str | None
+    is_sent: bool  # just now; else it was there
+    #: why it does not lie in a folder that comes before
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """`~/.cache/edgewise-device, sent now; ...`."""
+        how = "sent now" if self.is_sent else "was there already"
+        return "; ".join((f"{self.place}, {how}", *self.passed_over))
 
 
 class Store:
@@ -92,7 +102,7 @@ class Store:
         constants of this program, never what a user wrote. Nothing else lies in them."""
         self._shell, self._bundle, self._places = shell, bundle, places
 
-    def prepare(self, *, thoroughly: bool = False) -> Kept:
+    def prepare(self, *, thoroughly: bool = False, progress: Progress = SILENT) -> Kept:
         """Bring the bundle there where it is missing or damaged, and delete others.
 
         `thoroughly` reads the content of the files there, and not their sizes alone.
@@ -104,9 +114,13 @@ class Store:
         seen = self._look()
         if thoroughly:
             self._distrust(seen)
+        needed, is_sent = _needed_kib(expected), False
         for last in (False, True):
             if _complete(seen, expected) is None:
-                self._push(seen, self._room(seen, expected), retry=not last)
+                room, is_sent = self._room(seen, needed), True
+                size = self._bundle.archive.stat().st_size / 1e6
+                progress.step(f"send the ARM64 bundle ({size:.1f} MB) to {room.path}")
+                self._push(seen, room, retry=not last)
                 seen = self._look()
         place = _complete(seen, expected)
         if place is None:
@@ -116,7 +130,10 @@ class Store:
                 why="files are missing or cut off after it was sent twice",
                 remedy="Check the disk of the device, or run `edgewise emulator install` again.",
             )
-        return Kept(place.path, place.path / self._bundle.digest, _emulation(seen))
+        before = seen.places[: seen.places.index(place)]
+        passed_over = tuple(filter(None, (_unfit(other, needed) for other in before)))
+        root = place.path / self._bundle.digest
+        return Kept(place.path, root, _emulation(seen), is_sent, passed_over)
 
     def start_script(self, kept: Kept) -> str:
         """What starts the runner there: it writes `scripts.STARTED` and a line end first, keeps
@@ -158,19 +175,14 @@ class Store:
                 if not content <= scripts.read_contents(said.output).items():
                     place.files = {}
 
-    def _room(self, seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place:
-        """The first place that can take the bundle."""
-        blocks = sum(math.ceil(size / _BLOCK) for size in expected.values())
-        needed = (blocks + len({folder for folder, _ in expected})) * _BLOCK // 1024
-        needed += _TEMPORARY_KIB
+    def _room(self, seen: scripts.Seen, needed: int) -> scripts.Place:
+        """The first place that has so many KiB for the bundle."""
         reasons = []
         for place in seen.places:
-            if place.state != "fit":
-                reasons.append(f"{place.path} {_STATES[place.state]}")
-            elif place.free_kib is not None and place.free_kib < needed:
-                reasons.append(f"{place.path} has {place.free_kib // 1024} MB free")
-            else:
+            reason = _unfit(place, needed)
+            if reason is None:
                 return place
+            reasons.append(reason)
         raise DeviceError(
             f"no place for the bundle, which needs {needed // 1024} MB",
             where=self._shell.address,
@@ -243,6 +255,21 @@ def _expect(shell: Shell, said: Said, what: str) -> None:
 
 def _is_full(line: str) -> bool:
     return any(word in line.lower() for word in _FULL)
+
+
+def _needed_kib(expected: Mapping[tuple[str, str], int]) -> int:
+    blocks = sum(math.ceil(size / _BLOCK) for size in expected.values())
+    folders = len({folder for folder, _ in expected})
+    return (blocks + folders) * _BLOCK // 1024 + _TEMPORARY_KIB
+
+
+def _unfit(place: scripts.Place, needed: int) -> str | None:
+    """Why a place cannot take so many KiB of programs."""
+    if place.state != "fit":
+        return f"{place.path} {_STATES[place.state]}"
+    if place.free_kib is not None and place.free_kib < needed:
+        return f"{place.path} has {place.free_kib // 1024} MB free"
+    return None
 
 
 def _complete(seen: scripts.Seen, expected: Mapping[tuple[str, str], int]) -> scripts.Place | None:
