@@ -56,13 +56,13 @@ def digits(data: Path) -> Trained:
 def efficientnet_lite0(data: Path) -> Trained:
     from edgewise.sample_models.efficientnet_lite0 import model
 
-    pictures = [_cropped(path) for path in sorted((data / "imagenet").glob("*/*.jpg"))[::5]]
+    pictures = [cropped(path) for path in sorted((data / "imagenet").glob("*/*.jpg"))[::5]]
     arrays = [((picture - 127) / 128).transpose(2, 0, 1)[None] for picture in pictures]
     hub = edgewise.export(model(), input_shapes=model.input_shapes).model
     return Trained(hub, [{_input(hub): array} for array in arrays])
 
 
-def _cropped(path: Path) -> npt.NDArray[np.float32]:
+def cropped(path: Path) -> npt.NDArray[np.float32]:
     with Image.open(path) as picture:
         rgb = picture.convert("RGB")
         left, top = (rgb.width - 224) // 2, (rgb.height - 224) // 2
