@@ -43,6 +43,8 @@ class Meeting:
     connect_seconds: float | None = None
     round_trip_ms: float | None = None
     latency_reason: str | None = None
+    #: what the device says beside its runner, by label
+    about: Mapping[str, str] = field(default_factory=dict)
     #: where the bundle lies there, and whether it was sent
     bundle: str | None = None
 
@@ -54,6 +56,7 @@ class Meeting:
         lines = {
             "device": self.description,
             "model": self.machine.get("model"),
+            **self.about,
             "machine": _joined(
                 self.machine.get("machine"),
                 _unit(self.machine.get("cores"), "cores"),
@@ -108,6 +111,7 @@ def _runner(device: ResolvedDevice, progress: Progress) -> Meeting:
             round(seconds, 3),
             None if emulated else round(min(trips) * 1e3, 3),
             link.device.latency_reason,
+            link.device.about(),
             link.device.bundle,
         )
 

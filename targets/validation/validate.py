@@ -55,7 +55,7 @@ _NO_BUDGET = Budget()
 NO_EVALUATION_DATA = "no evaluation data"
 #: examples that every layer is replayed on
 _LAYER_SAMPLES = 2
-_LAYERS_ARE_LOCAL = "layers are compared on this machine only, not on a device"
+_LAYERS_ARE_LOCAL = "only a validation on `local` does that"
 #: examples that go to a device at once, at most, and bytes after which no more are added
 _GROUP_SAMPLES, _GROUP_BYTES = 32, 16 << 20
 #: a group that takes longer is followed by no larger one

@@ -104,6 +104,8 @@ def test_artifacts_are_validated_on_a_phone(
         assert result["device"] == "desk"
         assert result["facts"]["description"] == f"{ADDRESS} (Acme Phone 7, Android 14)"
         assert result["facts"]["machine"] == "aarch64"
+        assert result["facts"]["model"] == "Acme Phone 7"
+        assert result["facts"]["system"].startswith("Android 14")
         # a phone on an ARM64 machine is one; here its instructions are emulated
         assert (result["latency"]["median_ms"] is None) == (emulator.qemu is not None)
         assert result["equivalence"]["argmax_agreement"] == 1.0

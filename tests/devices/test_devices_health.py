@@ -115,6 +115,13 @@ HELLO = {
 }
 
 
+def test_a_phone_names_its_model_also_where_it_is_emulated() -> None:
+    about = {"model": "Acme Phone 7", "system": "Android 14", "battery": "81 %"}
+    for emulated, system in ((True, "Android 14"), (False, "Android 14, Linux 6.1.0")):
+        facts = device_facts("a", "litert", HELLO, CALM, CALM, emulated=emulated, about=about)
+        assert (facts.model, facts.system) == ("Acme Phone 7", system)
+
+
 def test_facts_of_a_board() -> None:
     after = {**CALM, "temperature_c": 61.0, "load": 1.3}
     facts = device_facts("a board", "onnxruntime", HELLO, CALM, after, emulated=False)

@@ -40,6 +40,12 @@ def test_a_phone_tells_its_battery_and_heat() -> None:
     assert (facts.sdk, facts.machine, facts.abi) == (34, "aarch64", "arm64-v8a,armeabi-v7a,armeabi")
     assert (facts.battery_percent, facts.battery_c, facts.powered) == (93, 28.7, True)
     assert facts.thermal == "severe"
+    assert facts.told() == {
+        "model": "Google Pixel 7",
+        "system": "Android 14",
+        "battery": "93 %, 28.7 °C, plugged in",
+        "throttling": "severe",
+    }
 
 
 def test_what_a_phone_does_not_tell_is_none() -> None:
@@ -47,6 +53,7 @@ def test_what_a_phone_does_not_tell_is_none() -> None:
     assert str(facts) == "Android"
     assert facts.sdk is None and facts.battery_percent is None and facts.battery_c is None
     assert facts.powered is None and facts.thermal is None
+    assert facts.told() == {"system": "Android"}
 
 
 def test_a_maker_in_the_models_name_is_told_once() -> None:

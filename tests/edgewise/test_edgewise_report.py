@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -126,10 +127,12 @@ def test_findings_are_counted_or_told() -> None:
         Finding("android/float-island", "warning", "stays in float", "conv_3", "Choose another."),
         Finding("android/note", "info", "a remark"),
     )
-    brief, long = io.StringIO(), io.StringIO()
+    brief, paged, long = io.StringIO(), io.StringIO(), io.StringIO()
     print_results({"android": result(findings=findings)}, brief)
+    print_results({"android": result(findings=findings)}, paged, page=Path("report.html"))
     print_results({"android": result(findings=findings)}, long, verbose=True)
-    assert "findings: android 1 warning, 1 remark\n" in brief.getvalue()
+    assert "findings: android 1 warning, 1 remark (--verbose tells them)\n" in brief.getvalue()
+    assert "findings: android 1 warning, 1 remark\n" in paged.getvalue()
     wanted = "android warning: 'conv_3': stays in float. Choose another. (android/float-island)\n"
     assert wanted in long.getvalue()
     assert "android info: a remark. (android/note)\n" in long.getvalue()

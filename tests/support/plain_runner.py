@@ -84,6 +84,9 @@ class PlainDevice:
     def describe(self, hello: dict[str, object]) -> str:
         return "plain"
 
+    def about(self) -> dict[str, str]:
+        return {}
+
     def close(self) -> None:
         pass
 

@@ -60,6 +60,9 @@ class StandInDevice:
     def describe(self, hello: dict[str, object]) -> str:
         return f"{self.address} (stand-in)"
 
+    def about(self) -> dict[str, str]:
+        return {}
+
     def close(self) -> None:
         pass
 

@@ -63,7 +63,8 @@ def print_results(
     for line in wording.missed_budgets(results):
         console.print(f"budget missed: {line}", style="bold red", soft_wrap=True)
     groups = {"": tuple(remarks)} | {name: result.findings for name, result in results.items()}
-    for line in _finding_lines(groups) if verbose else _finding_counts(groups):
+    where = "(--verbose tells them)" if page is None else ""
+    for line in _finding_lines(groups) if verbose else _finding_counts(groups, where):
         console.print(line, soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)
@@ -123,15 +124,15 @@ def _two_lines(cell: wording.Cell, notes: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _finding_counts(groups: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """One line: how many warnings and remarks the report holds, by target."""
+def _finding_counts(groups: Mapping[str, Sequence[Finding]], where: str) -> list[str]:
+    """One line: how many warnings and remarks there are, by target, and where they are told."""
     parts = []
     for name, findings in groups.items():
         warnings = sum(finding.severity != "info" for finding in findings)
         counts = [_count(warnings, "warning"), _count(len(findings) - warnings, "remark")]
         if told := ", ".join(count for count in counts if count):
             parts.append(f"{name or 'model and data'} {told}")
-    return [f"findings: {'; '.join(parts)}"] if parts else []
+    return [f"findings: {'; '.join(parts)} {where}".rstrip()] if parts else []
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 
 from edgewise.errors import DeviceError
 from edgewise.progress import SILENT, Progress
@@ -76,6 +77,9 @@ class AdbDevice:
 
     def describe(self, hello: dict[str, object]) -> str:
         return self.address if self.facts is None else f"{self.address} ({self.facts})"
+
+    def about(self) -> Mapping[str, str]:
+        return {} if self.facts is None else self.facts.told()
 
     def close(self) -> None:
         """Look for the phone anew at the next start. Adb's server stays (`adb_client`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from typing import Protocol
 
 from edgewise.errors import DeviceError
@@ -41,6 +42,10 @@ class Device(Protocol):
 
     def describe(self, hello: dict[str, object]) -> str:
         """The device in a report, in one short text, out of what the runner says of it."""
+
+    def about(self) -> Mapping[str, str]:
+        """What the device says of itself beside its runner, once it is started: its `model`, its
+        `system`, and lines for people under other names. Empty where it says nothing."""
 
     def close(self) -> None:
         """Give up what `start` opened beside the process (a connection), once that has ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 
 from edgewise.errors import DeviceError
 from edgewise.progress import SILENT, Progress
@@ -76,6 +77,9 @@ class EmulatedDevice:
         if self._installation.qemu is None:
             return f"{self.address} (this machine)"
         return f"{self.address} (QEMU {self._installation.qemu_version})"
+
+    def about(self) -> Mapping[str, str]:
+        return {}
 
     def close(self) -> None:
         """The process was all."""

@@ -22,14 +22,19 @@ def device_facts(
     after: Mapping[str, Any],
     *,
     emulated: bool,
+    about: Mapping[str, str] | None = None,
 ) -> DeviceFacts:
-    """`hello` and two looks, as the runner gives them. Of an emulated device, what is this
-    machine's (cores, load, temperature, the kernel) is left out."""
+    """`hello` and two looks, as the runner gives them, and what the device tells `about` itself. Of
+    an emulated device, what is this machine's (cores, load, temperature, the kernel) is left out.
+    """
+    about = about or {}
     name, package = _RUNTIMES[runtime]
     version = hello["versions"].get(package)
     facts = DeviceFacts(
         description=description,
         machine=hello["machine"],
+        model=about.get("model"),
+        system=about.get("system"),
         cpu=cores_named(hello["cpus"]) or None,
         features=tuple(hello["features"]),
         runtime=name if version is None else f"{name} {version}",
@@ -39,11 +44,11 @@ def device_facts(
     return DeviceFacts(
         description=facts.description,
         machine=facts.machine,
-        model=hello["model"] or None,
+        model=facts.model or hello["model"] or None,
         cpu=_clocked(facts.cpu, hello["max_mhz"]),
         cores=hello["cores"],
         features=facts.features,
-        system=f"Linux {hello['system']}",
+        system=", ".join(filter(None, (facts.system, f"Linux {hello['system']}"))),
         runtime=facts.runtime,
         governor=before["governor"],
         load=before["load"],

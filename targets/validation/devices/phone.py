@@ -47,9 +47,25 @@ class PhoneFacts:
     #: one of THERMAL_STATES
     thermal: str | None = None
 
+    @property
+    def system(self) -> str:
+        return f"Android {self.release}" if self.release else "Android"
+
     def __str__(self) -> str:
-        android = f"Android {self.release}" if self.release else "Android"
-        return f"{self.model}, {android}" if self.model else android
+        return f"{self.model}, {self.system}" if self.model else self.system
+
+    def told(self) -> dict[str, str]:
+        """For people, by label; what the phone does not tell is left out."""
+        charge = None if self.battery_percent is None else f"{self.battery_percent} %"
+        heat = None if self.battery_c is None else f"{self.battery_c:g} °C"
+        power = {True: "plugged in", False: "not plugged in", None: None}[self.powered]
+        lines = {
+            "model": self.model,
+            "system": self.system,
+            "battery": ", ".join(part for part in (charge, heat, power) if part),
+            "throttling": self.thermal,
+        }
+        return {label: text for label, text in lines.items() if text}
 
 
 def read_phone(shell: Shell) -> PhoneFacts:

@@ -78,6 +78,7 @@ class DeviceSession:
             self._before,
             self._after,
             emulated=self.is_emulated,
+            about=self._link.device.about(),
         )
 
     @property

@@ -9,6 +9,7 @@ is a command over ssh whose standard streams are the line.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 
 from edgewise.errors import DeviceError
 from edgewise.progress import SILENT, Progress
@@ -63,6 +64,9 @@ class SshDevice:
     def describe(self, hello: dict[str, object]) -> str:
         model = hello.get("model") or hello.get("machine")
         return f"{self.address} ({model})" if model else self.address
+
+    def about(self) -> Mapping[str, str]:
+        return {}
 
     def close(self) -> None:
         if self._shell is not None:
