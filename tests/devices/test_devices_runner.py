@@ -225,13 +225,25 @@ def test_a_job_by_hand(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_job_under_emulation_is_not_timed(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        {"/proc/sys/kernel/arch": "x86_64\n"},
+        {
+            "/proc/sys/kernel/arch": "",
+            "/sys/devices/system/cpu/modalias": "cpu:type:x86,ven0002fam",
+        },
+    ],
+)
+def test_a_job_under_emulation_is_not_timed(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, kernel: dict[str, str]
+) -> None:
     (tmp_path / "m.onnx").write_bytes(doubling_model())
     np.savez(tmp_path / "in.npz", **sample(1, 2))
     (tmp_path / "job.json").write_text('{"artifact": "m.onnx", "inputs": "in.npz"}')
     text = runner._text
-    kernel = {"/proc/sys/kernel/arch": "of another machine\n"}
-    monkeypatch.setattr(runner, "_text", lambda path: kernel.get(str(path)) or text(path))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(runner, "_text", lambda path: kernel.get(str(path), text(path)))
     runner.run_job(tmp_path / "job.json")
     told = json.loads(capsys.readouterr().out)
     assert [told[key] for key in ("load_ms", "median_ms", "p90_ms", "runs_ms")] == [None] * 3 + [[]]

@@ -42,6 +42,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import select
 import signal
 import sys
@@ -61,6 +62,7 @@ _NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ORT_FILE = b"ORTM"
 _ALIGNMENT = 16  # bytes: every array begins where memory of its own would
+_ARM64 = "aarch64"
 _EMULATED = "ARM64 programs are emulated here: nothing was timed"
 
 Answer = tuple[dict[str, Any], bytes]
@@ -497,9 +499,11 @@ def cpu_facts() -> dict[str, Any]:
 
 
 def is_emulated() -> bool:
-    """Whether the kernel is one of another machine than programs are told; it says what it was
-    built for since Linux 6.1."""
-    return _text("/proc/sys/kernel/arch").strip() not in ("", platform.machine())
+    """Whether this is ARM64 code on another kernel: it tells what it was built for since Linux 6.1,
+    and before that of the processor."""
+    processor = re.match(r"cpu:type:(\w+)", _text("/sys/devices/system/cpu/modalias"))
+    kernel = _text("/proc/sys/kernel/arch").strip() or (processor[1] if processor else "")
+    return platform.machine() == _ARM64 and kernel not in ("", _ARM64)
 
 
 def versions() -> dict[str, str]:

@@ -42,7 +42,14 @@ _SIGNALS = """
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 141' PIPE; trap 'exit 143' TERM
 """.strip()
 
+#: a kernel tells what it was built for since Linux 6.1, and before that of the processor
 _LOOK = """
+kernel() {
+  cat /proc/sys/kernel/arch 2>/dev/null && return
+  [ -r /sys/devices/system/cpu/modalias ] || return
+  IFS=,: read -r cpu type name rest < /sys/devices/system/cpu/modalias
+  echo "$name"
+}
 look() {
   case $1 in /*) ;; *) return;; esac
   parent=${1%/*}; made=; made_parent=
@@ -101,7 +108,7 @@ class Seen:
     """What the look at a device found."""
 
     machine: str = ""  # as programs are told
-    kernel: str = ""  # what the kernel was built for, since Linux 6.1; else empty
+    kernel: str = ""  # what the kernel was built for; empty where it does not tell
     tools: set[str] = field(default_factory=set)
     places: list[Place] = field(default_factory=list)
 
@@ -113,7 +120,7 @@ def look(places: Sequence[str], digest: str) -> str:
     return f"""{_COMMON}{_LOOK}
 digest={shlex.quote(digest)}
 echo {_MARK}
-echo "machine $(uname -m)"; echo "kernel $(cat /proc/sys/kernel/arch 2>/dev/null)"
+echo "machine $(uname -m)"; echo "kernel $(kernel)"
 for tool in gzip tar; do command -v $tool >/dev/null 2>&1 && echo "tool $tool"; done
 {asked}
 exit 0
