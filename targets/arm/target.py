@@ -117,7 +117,6 @@ class ArmTarget:
 
         return DeviceSession(known, device, "onnxruntime", threads=threads)
 
-
     def device_findings(self, artifact: Artifact, device: str) -> tuple[Finding, ...]:
         """What ONNX Runtime on the device fuses, and what it does not.
 
