@@ -80,7 +80,7 @@ def test_an_earlier_report_is_a_gate(
 def test_counts_are_told_with_their_largest_class_first() -> None:
     counted = Instructions(CPU, 60_300_000, {"simd": 300_000, "dot": 60_000_000, "sve": 0},
                            180_000_000, 0.335, 3)  # fmt: skip
-    assert instruction_summary(counted) == f"60.30 M on {CPU}, 0.335 of fp32 (dot 100%, simd 0%)"
+    assert instruction_summary(counted) == f"60.30 M on {CPU}, 0.335 of fp32 (dot 100 %)"
     missing = Instructions.not_counted("local", "the reason")
     assert instruction_summary(missing) == "not counted: the reason"
 

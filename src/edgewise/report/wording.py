@@ -24,6 +24,8 @@ from edgewise.targets.validation.instructions import NOT_ASKED_FOR
 
 #: operators of a part that are named one by one
 _TOLD_OPERATORS = 4
+#: of the instructions of a class, below which it is not told
+_LEAST_SHARE = 0.005
 #: metrics that are shares of examples: their drop is told in points of 0.01
 _SHARES = ("top1", "top5", "map", "map50")
 
@@ -220,7 +222,9 @@ def instruction_summary(counted: Instructions) -> str:
     ratio = "" if counted.ratio is None else f", {counted.ratio:.3f} of fp32"
     classes = sorted(counted.by_class.items(), key=lambda item: -item[1])
     shares = ", ".join(
-        f"{name} {count / counted.total:.0%}" for name, count in classes if count > 0
+        f"{name} {100 * count / counted.total:.0f} %"
+        for name, count in classes
+        if count / counted.total >= _LEAST_SHARE
     )
     return f"{counted.total / 1e6:.2f} M on {counted.device}{ratio} ({shares})"
 
