@@ -181,3 +181,12 @@ def test_run_takes_it_with_its_manifest(cnn: Cnn, tmp_path: Path) -> None:
     alone.write_bytes(artifact.path.read_bytes())
     with pytest.raises(UsageError, match=r"needs its manifest\. Keep manifest\.json"):
         edgewise.run(alone, pictures())
+
+
+def test_opening_it_says_nothing(
+    cnn: Cnn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime warns of an option that is given twice."""
+    artifact = TARGET.emit(cnn[1], tmp_path, "w8a8", options=ORT)
+    TARGET.open(artifact).run(pictures())
+    assert capfd.readouterr() == ("", "")

@@ -339,11 +339,12 @@ def ort_options(ort: Any, path: str, threads: int, options: dict[str, Any]) -> A
     mode = options.get("execution_mode", "ORT_SEQUENTIAL")
     chosen.execution_mode = getattr(ort.ExecutionMode, mode)
     chosen.log_severity_level = 4
-    for key, value in options.get("config", {}).items():
-        chosen.add_session_config_entry(key, str(value))
+    entries = dict(options.get("config", {}))
     with Path(path).open("rb") as file:
         if file.read(8)[4:] == _ORT_FILE:
-            chosen.add_session_config_entry("session.load_model_format", "ORT")
+            entries["session.load_model_format"] = "ORT"
+    for key, value in entries.items():  # a second value for a key would be warned of
+        chosen.add_session_config_entry(key, str(value))
     return chosen
 
 
