@@ -239,4 +239,4 @@ def _is_whole(value: object) -> bool:
 
 
 def _refuse(key: str, value: object, allowed: str) -> UsageError:
-    return UsageError(f"{key} = {value!r} is not allowed", where=_WHERE, why=f"allowed: {allowed}")
+    return UsageError(f"option '{key}' is {value!r}", where=_WHERE, remedy=f"Allowed: {allowed}.")

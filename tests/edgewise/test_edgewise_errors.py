@@ -205,13 +205,13 @@ def test_an_unknown_option_of_a_target_is_refused_before_any_work(
     monkeypatch.setattr(edgewise.pipeline, "_export", work)
     tiny.project.write_text(tiny.project.read_text() + "bach = 1\n")
     arguments = ["build", str(tiny.project), "--out", str(tmp_path / "dist")]
-    fails(run, arguments, 2, "[targets.arm]: unknown option 'bach'. Known options: batch")
+    fails(run, arguments, 2, "[targets.arm]: unknown option 'bach'. Known options: ", "batch")
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("[targets.arm]\nbatch = 0", "[targets.arm]: batch must be a positive whole number"),
+        ("[targets.arm]\nbatch = 0", "[targets.arm]: option 'batch' is 0. Allowed: a whole number"),
         ("[targets.android]\nio = 'int4'", "[targets.android]: option 'io' is 'int4'. Allowed: "),
         (
             "[targets.android]\nprecision = 'fp32'\nio = 'uint8'",
