@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,21 @@ class Phone:
     first: int  # the process of the namespaces that all others there come from
 
     def plug(self) -> None:
-        """Plug it in, and let adb know."""
+        """Plug it in, and let adb know.
+
+        adb keeps a phone that went away as `offline` for a while and tries it at times of its own:
+        it is told to forget that one.
+        """
         self.tell("plug")
-        self.tell(f"adb connect {SERIAL}")
+        for _ in range(40):
+            with suppress(OSError):  # it may know none
+                self.tell(f"adb disconnect {SERIAL}")
+            self.tell(f"adb connect {SERIAL}")
+            with suppress(OSError):
+                self.tell(f"adb -s {SERIAL} shell true")
+                return
+            time.sleep(0.25)
+        raise OSError("adb sees no phone")
 
     def tell(self, command: str) -> None:
         """Raises OSError where the holder fails at it."""
