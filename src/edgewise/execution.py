@@ -276,15 +276,14 @@ class _FileOnDevice:
         from edgewise.targets.validation.devices import acquire, release
 
         self.inputs, self.outputs = inputs, outputs
-        self._device = device
         runtime = "litert" if path.suffix.lower() == ".tflite" else "onnxruntime"
-        link = acquire(device)
+        self._link = acquire(device)
         try:
-            self._model = link.open(
+            self._model = self._link.open(
                 path, runtime, threads=threads, outputs=[tensor.name for tensor in outputs]
             )
         except BaseException:
-            release(device)
+            release(self._link)
             raise
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -297,7 +296,7 @@ class _FileOnDevice:
         try:
             self._model.close()
         finally:
-            release(self._device)
+            release(self._link)
 
 
 class _OnnxFile:

@@ -125,10 +125,10 @@ def weighted_model() -> QdqModel:
     return build
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cores(emulator: object) -> Iterator[tuple[str, str]]:
     """A core without dot products and float16 arithmetic, and one with these and i8mm; their
-    runners are shared by all tests."""
+    runners are shared by the tests here."""
     old, new = "emulated:cortex-a53", "emulated:neoverse-v1"
     with connected(old), connected(new):
         yield old, new

@@ -88,7 +88,7 @@ def test_same_bytes_twice(cnn: Cnn, tmp_path: Path) -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(UsageError, match="option 'compute' is 'int8'. Allowed"):
+    with pytest.raises(UsageError, match=r"option 'compute' is 'int8'\. Allowed"):
         TARGET.check_options({"compute": "int8"}, "fp16")
     with pytest.raises(UsageError, match="'compute' has no meaning in precision fp32"):
         TARGET.check_options({"compute": "fp16"}, "fp32")

@@ -90,7 +90,7 @@ def test_another_format_than_asked_is_remarked(cnn: Cnn, tmp_path: Path) -> None
 
 
 def test_options() -> None:
-    with pytest.raises(UsageError, match="option 'format' is 's8u8'. Allowed: s8s8, u8s8"):
+    with pytest.raises(UsageError, match=r"option 'format' is 's8u8'\. Allowed: s8s8, u8s8"):
         TARGET.scheme("w8a8", {"format": "s8u8"})
     with pytest.raises(UsageError, match="'format' has no meaning in precision fp32"):
         TARGET.check_options({"format": "u8u8"}, "fp32")

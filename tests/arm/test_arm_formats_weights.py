@@ -151,11 +151,11 @@ def test_other_products_keep_their_weight_behind_dequantize(attributes: dict[str
 
 
 def test_options_of_other_precisions(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="option 'block_size' is 24. Allowed"):
+    with pytest.raises(UsageError, match=r"option 'block_size' is 24\. Allowed"):
         TARGET.scheme("w4", {"block_size": 24})
     with pytest.raises(UsageError, match="'block_size' has no meaning in precision w8"):
         TARGET.check_options({"block_size": 32}, "w8")
-    with pytest.raises(UsageError, match="option 'accuracy_level' is 1. Allowed"):
+    with pytest.raises(UsageError, match=r"option 'accuracy_level' is 1\. Allowed"):
         TARGET.check_options({"accuracy_level": 1}, "w4")
     with pytest.raises(ModelError, match="needs a quantized model"):
         TARGET.emit(products(), tmp_path / "out", "w8")

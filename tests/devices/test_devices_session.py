@@ -156,7 +156,17 @@ def test_a_file_that_is_refused_leaves_no_runner(emitted: Artifact, device: Plai
         edgewise.targets.get(emitted.target).open(emitted)
     assert type(far.value) is type(here.value) and far.value.what == here.value.what
     assert device.started[0].returncode == 0
-    assert not connections._open
+    assert DEVICE not in connections._open
+
+
+def test_who_comes_after_an_interruption_gets_a_new_runner(device: PlainDevice) -> None:
+    with connections.connected(DEVICE) as first:
+        connections.interrupt_all()
+        with pytest.raises(DeviceError):
+            first.status()
+        with connections.connected(DEVICE) as second:
+            assert second is not first and second.status()
+    assert len(device.started) == 2 and DEVICE not in connections._open
 
 
 def test_validation_on_a_device(emitted: Artifact, device: PlainDevice) -> None:

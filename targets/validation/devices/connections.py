@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
@@ -32,14 +31,11 @@ DEVICES = {
 COUNTED = "counted:"
 
 
-@dataclass(slots=True)
-class _Shared:
-    link: RunnerLink
-    users: int
-
-
 _lock = threading.Lock()
-_open: dict[str, _Shared] = {}
+#: what new users of a device get
+_open: dict[str, RunnerLink] = {}
+#: all that run, with those that were interrupted and not given back yet
+_users: dict[RunnerLink, int] = {}
 _starting: dict[str, threading.Lock] = {}
 
 
@@ -53,25 +49,28 @@ def acquire(text: str, progress: Progress = SILENT) -> RunnerLink:
     with starting:
         with _lock:
             if text in _open:
-                _open[text].users += 1
-                return _open[text].link
+                link = _open[text]
+                _users[link] += 1
+                return link
         device = device_at(text)
         device.progress = progress
         link = RunnerLink(device)
         with _lock:
-            _open[text] = _Shared(link, 1)
+            _open[text] = link
+            _users[link] = 1
         return link
 
 
-def release(text: str) -> None:
+def release(link: RunnerLink) -> None:
     """Give a runner back; the last one ends it."""
     with _lock:
-        shared = _open[text]
-        shared.users -= 1
-        if shared.users:
+        _users[link] -= 1
+        if _users[link]:
             return
-        del _open[text]
-    shared.link.close()
+        del _users[link]
+        for text in [text for text, shared in _open.items() if shared is link]:
+            del _open[text]
+    link.close()
 
 
 @contextmanager
@@ -81,15 +80,17 @@ def connected(text: str, progress: Progress = SILENT) -> Iterator[RunnerLink]:
     try:
         yield link
     finally:
-        release(text)
+        release(link)
 
 
 def interrupt_all() -> None:
     """End every runner at once, and what is on the way to one: threads that wait get DeviceError,
-    and give it back. Some try once more, so that it is to be called until they have ended."""
+    and give it back. Some try once more, so that it is to be called until they have ended. Who
+    comes later gets a new runner."""
     end_waited()
     with _lock:
-        links = [shared.link for shared in _open.values()]
+        links = list(_users)
+        _open.clear()
     for link in links:
         link.interrupt()
 

@@ -40,7 +40,7 @@ class DeviceSession:
             ModelError: ONNX Runtime refuses the file.
         """
         self._form = FileForm(artifact.manifest)
-        self._address, self._runtime = device, runtime
+        self._runtime = runtime
         self._link = acquire(device)
         try:
             self._before = self._after = self._link.status()
@@ -54,7 +54,7 @@ class DeviceSession:
                 else options,
             )
         except BaseException:
-            release(device)
+            release(self._link)
             raise
         self.device = self._link.description
         self.threads = threads
@@ -144,7 +144,7 @@ class DeviceSession:
             try:
                 self._model.close()
             finally:
-                release(self._address)
+                release(self._link)
 
     def _opened(self) -> RemoteModel:
         if not self._is_open:

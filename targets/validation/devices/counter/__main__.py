@@ -39,7 +39,7 @@ def _count(model: Path, cpu: str, runs: int) -> Region:
         remote.load(feeds)
         return fewest(count_runs(remote, runs))
     finally:
-        release(device)
+        release(link)
 
 
 def _show(cpu: str, region: Region) -> None:
