@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
+from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
-from edgewise.exporters.opened import Shapes, SourceKind
+from edgewise.exporters.opened import Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
 from edgewise.exporters.quiet import quiet
-from edgewise.exporters.source import open_model
+from edgewise.exporters.source import open_source_model
 from edgewise.findings import Finding
 from edgewise.graph import prepare
+from edgewise.graph.quantized import TensorQuantization
 from edgewise.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -29,18 +31,25 @@ if TYPE_CHECKING:
 _PARITY_SAMPLES = 4
 
 Examples = Iterable[Sample]
-#: given what the hub model takes, opens the data: inputs are known only after the export
-ExampleOpener = Callable[[Sequence[InputSpec]], Examples]
+#: given what the hub model takes, and the preprocessing that its source tells of, opens the data:
+#: both are known only after the export
+ExampleOpener = Callable[[Sequence[InputSpec], Preprocessing | None], Examples]
+_NOTHING_SAID = SourceOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """The hub model, where it came from, and the proof that it is the same function."""
+    """The hub model, where it came from, and the proof that it is the same function; see
+    `OpenedModel` for what the source says beside it."""
 
     model: ir.Model
     source_kind: SourceKind
     parity: Parity
     findings: tuple[Finding, ...] = ()
+    exporter: str = ""
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    ranges: Mapping[str, TensorQuantization] | None = None
 
 
 def export(
@@ -48,21 +57,22 @@ def export(
     *,
     input_shapes: Shapes | None = None,
     example: Examples | ExampleOpener | None = None,
+    options: SourceOptions = _NOTHING_SAID,
     base: Path | None = None,
     progress: Progress = SILENT,
 ) -> ExportResult:
     """Bring a model to its canonical ONNX form, and verify that it computes the same.
 
     Args:
-        source: path of a `.onnx` (opset 7 or newer) or `.pt2`; `package.module:factory` or
-            `file.py:factory`, whose call gives a `torch.nn.Module` or an ONNX model; or such an
-            object itself (never changed).
-        input_shapes: shape per input name. PyTorch modules need them, here, as an attribute
-            `input_shapes` of the factory or the module, or through `example`.
+        source: path of a model; `package.module:factory` or `file.py:factory`, whose call gives a
+            model object; or such an object itself (never changed).
+        input_shapes: shape per input name, in place of those of `options`. PyTorch modules need
+            them, here, as an attribute `input_shapes` of the factory or the module, or through
+            `example`.
         example: real inputs for the parity check, or a function that opens them when it is given
             the hub model's inputs. Random inputs are used without.
-        base: folder that relative paths and modules are looked up in; the working directory by
-            default.
+        options: whatever else is to be said of the source.
+        base: in place of that of `options`.
 
     Raises:
         UsageError: path, module, function or input does not exist, or torch is not installed.
@@ -71,25 +81,43 @@ def export(
     """
     progress.step("reading the model")
     early = list(islice(example, _PARITY_SAMPLES)) if isinstance(example, Iterable) else []
-    first = early[0].feeds if early else None
-    opened = open_model(source, input_shapes or {}, first, base)
+    if early:
+        options = replace(options, example=early[0].feeds)
+    if base is not None:
+        options = replace(options, base=base)
+    if input_shapes is not None:
+        options = replace(options, input_shapes=input_shapes)
+    opened = open_source_model(source, options)
     progress.step("bringing it to canonical form")
     # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
-    fixed = input_shapes if opened.kind.startswith("onnx") else None
+    fixed = options.input_shapes if opened.kind.startswith("onnx") else None
     with quiet():  # shape inference logs what it cannot infer
         hub = prepare(opened.model, input_shapes=fixed)
         findings = canonicalize(hub)
     specs = input_specs(hub)
     progress.step("comparing it with its source")
-    samples = early or _opened(example, specs)
+    samples = early or _opened(example, specs, opened.preprocessing)
     parity = measure_parity(opened, hub, specs, [sample.feeds for sample in samples])
-    return ExportResult(hub, opened.kind, parity, (*findings, *_unmeasured(parity)))
+    return ExportResult(
+        hub,
+        opened.kind,
+        parity,
+        (*opened.findings, *findings, *_unmeasured(parity)),
+        opened.exporter,
+        opened.preprocessing,
+        opened.labels,
+        opened.ranges,
+    )
 
 
-def _opened(example: Examples | ExampleOpener | None, specs: Sequence[InputSpec]) -> list[Sample]:
+def _opened(
+    example: Examples | ExampleOpener | None,
+    specs: Sequence[InputSpec],
+    preprocessing: Preprocessing | None,
+) -> list[Sample]:
     if example is None or isinstance(example, Iterable):
         return []
-    return list(islice(example(specs), _PARITY_SAMPLES))
+    return list(islice(example(specs, preprocessing), _PARITY_SAMPLES))
 
 
 def _unmeasured(parity: Parity) -> tuple[Finding, ...]:

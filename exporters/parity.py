@@ -71,7 +71,7 @@ def measure_parity(
     """
     feeds = list(real) or list(random_feeds(specs, _RANDOM_SAMPLES))
     kind = "real" if real else "random"
-    tolerance = HALF_TOLERANCE if _has_half_precision(hub) else TOLERANCE
+    tolerance = opened.tolerance or (HALF_TOLERANCE if _has_half_precision(hub) else TOLERANCE)
     try:
         run = opened.open_runner()
         expected = [run(feed) for feed in feeds]

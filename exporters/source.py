@@ -1,57 +1,61 @@
-"""A model from anywhere, opened: its ONNX form, and a way to run the original."""
+"""Finds out what a source is, and has it opened by whoever knows its kind.
+
+1. An object in memory: by the library that its class comes from.
+2. A file: by its suffix.
+3. A folder: by a file in it.
+4. `package.module:name` or `file.py:name`: the object of that name, or what it gives when called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-import onnx
-import onnx_ir as ir
+from typing import cast
 
 from edgewise.errors import ModelError, UsageError
-from edgewise.exporters.check import checker_problem
-from edgewise.exporters.opened import Array, OpenedModel, Runner, Shapes, SourceKind
-from edgewise.graph import OrtSession, load
+from edgewise.exporters.opened import OpenedModel, SourceOptions
+from edgewise.exporters.quiet import quiet
 from edgewise.references import describe, is_reference, resolve
 
-if TYPE_CHECKING:
-    import torch
-
-_KINDS = "a .onnx file, a torch.export .pt2, or package.module:factory"
+KINDS = "a .onnx file, a torch.export .pt2, or package.module:factory of a PyTorch or an ONNX model"
+_PYTORCH = "edgewise.exporters.pytorch"
+#: suffix -> "module:function" that takes (path, options)
+FILES: Mapping[str, str] = {
+    ".onnx": "edgewise.exporters.onnx_files:open_onnx",
+    ".pt2": f"{_PYTORCH}:open_program",
+}
+#: file in a folder -> "module:function" that takes (folder, options)
+FOLDERS: Mapping[str, str] = {}
+#: library of a class or of a base class -> "module:function" that takes (object, options, where)
+OBJECTS: Mapping[str, str] = {
+    "onnx": "edgewise.exporters.onnx_files:open_model",
+    "onnx_ir": "edgewise.exporters.onnx_files:open_model",
+    "torch": f"{_PYTORCH}:open_module",
+}
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
 
 
-def open_model(
-    source: str | Path | ir.Model | onnx.ModelProto | torch.nn.Module,
-    input_shapes: Shapes,
-    example: Mapping[str, Array] | None,
-    base: Path | None,
-) -> OpenedModel:
+def open_source_model(source: object, options: SourceOptions) -> OpenedModel:
     """Find out what `source` is and read it; see `edgewise.exporters.export`."""
-    if isinstance(source, ir.Model):
-        return _onnx("onnx-model", source, "the model")
-    if isinstance(source, onnx.ModelProto):
-        return _onnx("onnx-model", _from_proto(source), "the model")
     if not isinstance(source, str | Path):
-        return _torch_object(source, input_shapes, example, type(source).__name__)
+        return _object(source, options, type(source).__name__)
     text = str(source)
-    path = (Path.cwd() if base is None else base) / text
+    path = (Path.cwd() if options.base is None else options.base) / text
+    if path.is_dir():
+        return _folder(path, options)
     if path.exists():
-        return _file(path, input_shapes)
+        return _file(path, options)
     if is_reference(text):
-        return _referenced(text, input_shapes, example, base)
-    raise UsageError("no such file", where=text, remedy=f"A model is {_KINDS}.")
+        return _referenced(text, options)
+    raise UsageError("no such file", where=text, remedy=f"A model is {KINDS}.")
 
 
-def _file(path: Path, input_shapes: Shapes) -> OpenedModel:
+def _file(path: Path, options: SourceOptions) -> OpenedModel:
     suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        return _onnx("onnx", load(path), str(path))
-    if suffix == ".pt2":
-        from edgewise.exporters.pytorch import open_program
-
-        return open_program(path, input_shapes)
+    if suffix in FILES:
+        return cast(OpenedModel, _function(FILES[suffix])(path, options))
     if suffix in _PICKLES:
         raise ModelError(
             "pickled PyTorch files are not read",
@@ -60,33 +64,50 @@ def _file(path: Path, input_shapes: Shapes) -> OpenedModel:
             remedy="Name a function that builds the model (package.module:factory), "
             "or save it with torch.export.save as .pt2.",
         )
-    raise ModelError(
-        f"cannot read models of type '{suffix or 'folder'}'",
-        where=str(path),
-        remedy=f"A model is {_KINDS}.",
-    )
+    raise _unknown(path, f"files of type '{suffix}'" if suffix else "files without a suffix")
 
 
-def _referenced(
-    text: str, input_shapes: Shapes, example: Mapping[str, Array] | None, base: Path | None
-) -> OpenedModel:
-    found = resolve(text, base=base, error=ModelError)
-    shapes = input_shapes or getattr(found, "input_shapes", {})
-    made = found
-    if callable(found) and not hasattr(found, "state_dict"):  # a class of modules is a factory too
-        made = _call(found, text)
-    elif isinstance(found, type):
-        made = _call(cast(Callable[[], object], found), text)
-    if isinstance(made, ir.Model):
-        return _onnx("onnx-model", made, text)
-    if isinstance(made, onnx.ModelProto):
-        return _onnx("onnx-model", _from_proto(made), text)
-    return _torch_object(made, shapes, example, text)
+def _folder(path: Path, options: SourceOptions) -> OpenedModel:
+    for marker, opener in FOLDERS.items():
+        if (path / marker).is_file():
+            return cast(OpenedModel, _function(opener)(path, options))
+    raise _unknown(path, "this folder")
 
 
-def _call(factory: Callable[[], object], text: str) -> object:
-    from edgewise.exporters.quiet import quiet
+def _referenced(text: str, options: SourceOptions) -> OpenedModel:
+    found = resolve(text, base=options.base, error=ModelError)
+    # a class is a factory too, and so is a function that is no model itself
+    made = _call(found, text) if callable(found) and _opener(found) is None else found
+    shapes = options.input_shapes or getattr(found, "input_shapes", {})
+    return _object(made, replace(options, input_shapes=shapes), text)
 
+
+def _object(made: object, options: SourceOptions, where: str) -> OpenedModel:
+    opener = _opener(made)
+    if opener is None:
+        raise ModelError(
+            "is no model that can be exported",
+            where=where,
+            why=f"found {type(made).__name__}",
+            remedy=f"A model is {KINDS}.",
+        )
+    return cast(OpenedModel, opener(made, options, where))
+
+
+def _opener(made: object) -> Callable[..., object] | None:
+    """Who opens the object: of several libraries that it derives from, the first of the table."""
+    if isinstance(made, type):
+        return None
+    roots = {base.__module__.partition(".")[0] for base in type(made).__mro__}
+    return next((_function(opener) for root, opener in OBJECTS.items() if root in roots), None)
+
+
+def _function(text: str) -> Callable[..., object]:
+    module, _, name = text.partition(":")
+    return cast(Callable[..., object], getattr(import_module(module), name))
+
+
+def _call(factory: Callable[..., object], text: str) -> object:
     try:
         with quiet():
             return factory()
@@ -96,32 +117,7 @@ def _call(factory: Callable[[], object], text: str) -> object:
         raise ModelError("the factory failed", where=text, why=describe(error)) from error
 
 
-def _torch_object(
-    made: object, input_shapes: Shapes, example: Mapping[str, Array] | None, where: str
-) -> OpenedModel:
-    from edgewise.exporters.pytorch import open_module
-
-    return open_module(made, input_shapes or getattr(made, "input_shapes", {}), example, where)
-
-
-def _from_proto(proto: onnx.ModelProto) -> ir.Model:
-    try:
-        return ir.from_proto(proto)
-    except Exception as error:  # onnx-ir raises many types on malformed protos
-        raise ModelError("the model is malformed", why=describe(error)) from error
-
-
-def _onnx(kind: SourceKind, model: ir.Model, where: str) -> OpenedModel:
-    if problem := checker_problem(model):
-        raise ModelError(
-            "is not a valid ONNX model", where=where, why=problem, remedy="Export it again."
-        )
-
-    def open_runner() -> Runner:
-        session = OrtSession(model, optimize="none")
-        return lambda feeds: list(session.run(feeds).values())
-
-    return OpenedModel(kind, model, open_runner)
-
-
-__all__ = ["Array", "OpenedModel", "Runner", "Shapes", "SourceKind", "open_model"]
+def _unknown(path: Path, what: str) -> ModelError:
+    return ModelError(
+        f"cannot read {what} as a model", where=str(path), remedy=f"A model is {KINDS}."
+    )

@@ -22,6 +22,7 @@ from edgewise.cli_values import (
     precisions,
     settings,
     shapes,
+    source_values,
 )
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def build(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Project file (.toml), or a model: .onnx, .pt2, package.module:factory. "
+            help="Project file (.toml), or a model: a file or folder, or package.module:factory. "
             "Without it, ./edgewise.toml."
         ),
     ] = None,
@@ -82,6 +83,11 @@ def build(
     limit: options.Limit = None,
     labels: options.Labels = None,
     input_shape: options.InputShapes = None,
+    weights: options.Weights = None,
+    signature: options.Signature = None,
+    task: options.Task = None,
+    exporter: options.Exporter = None,
+    allow_code: options.AllowCode = False,
     accuracy_drop: options.AccuracyDrop = None,
     min_accuracy: options.MinAccuracy = None,
     max_latency_ms: options.MaxLatency = None,
@@ -120,6 +126,7 @@ def build(
             ("latency", "instructions"): instructions or None,
             ("latency", "baseline"): baseline,
             **shapes(input_shape),
+            **source_values(weights, signature, task, exporter, allow_code),
             **data_values(calibration, evaluation, metric, limit, labels),
             **image_values(resize, crop, color, mean, std, layout),
             **budget_values(

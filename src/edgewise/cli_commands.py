@@ -17,7 +17,13 @@ from edgewise.errors import BudgetMissed, UsageError
 from edgewise.graph import is_quantized_model, load
 from edgewise.labels import labels_for
 from edgewise.pipeline import build_project, importable
-from edgewise.plan import about, check_paths, default_name, image_preprocessing
+from edgewise.plan import (
+    about,
+    check_paths,
+    default_name,
+    image_preprocessing,
+    source_options,
+)
 from edgewise.refusals import raise_refusals
 from edgewise.report import print_results, to_json
 from edgewise.report.wording import missed_budgets
@@ -89,7 +95,7 @@ def export_command(terminal: Terminal, file: Path | None, values: Values, out: P
     with importable(project.folder):
         result = stages.export(
             project.model.source,
-            input_shapes=project.model.input_shapes or None,
+            options=source_options(project),
             example=project.data.calibration or project.data.evaluation,
             image=image_preprocessing(project.data.image),
             out=out,

@@ -56,7 +56,35 @@ Labels = Annotated[
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(
-        "--input-shape", metavar="NAME=SHAPE", help="name=1,3,224,224; repeat for several inputs."
+        "--input-shape",
+        metavar="NAME=SHAPE",
+        help="name=1,3,224,224; a name such as batch keeps a dimension free; repeat for several "
+        "inputs.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="State dict for the PyTorch module that the source makes."),
+]
+Signature = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which signature of a SavedModel.")
+]
+Task = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What a Hugging Face model is for: image-classification."),
+]
+Exporter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Of PyTorch: auto (default: dynamo, then torchscript) or either one."
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Load files that hold code (pickles, Lambda layers): whoever made such a file can "
+        "run anything on this machine.",
     ),
 ]
 Method = Annotated[

@@ -12,15 +12,29 @@ import typer
 
 from edgewise import cli_options as options
 from edgewise.cli_run import run_command
-from edgewise.cli_values import Values, data_values, image_values, settings, shapes
+from edgewise.cli_values import (
+    Values,
+    data_values,
+    image_values,
+    settings,
+    shapes,
+    source_values,
+)
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="Model: .onnx, .pt2, package.module:factory.")],
+    source: Annotated[
+        str, typer.Argument(help="Model: a file or folder, or package.module:factory.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="The hub model.")] = Path(
         "hub.onnx"
     ),
     input_shape: options.InputShapes = None,
+    weights: options.Weights = None,
+    signature: options.Signature = None,
+    task: options.Task = None,
+    exporter: options.Exporter = None,
+    allow_code: options.AllowCode = False,
     calibration: options.Calibration = None,
     project: options.Project = None,
     resize: options.Resize = None,
@@ -40,6 +54,7 @@ def export(
         values: Values = {
             ("model", "source"): source,
             **shapes(input_shape),
+            **source_values(weights, signature, task, exporter, allow_code),
             **data_values(calibration),
             **image_values(resize, crop, color, mean, std, layout),
             **settings(setting),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,15 +28,39 @@ def numbers(
 
 
 def shapes(texts: Sequence[str] | None) -> Values:
-    """`name=1,3,224,224` each. Raises UsageError for anything else."""
+    """`name=1,3,224,224` each, or `name=batch,3,224,224`. Raises UsageError for anything else."""
     values: Values = {}
     for text in texts or ():
         name, equals, dims = text.rpartition("=")
         if not equals or not name:
             raise UsageError(f"found '{text}'; allowed: name=1,3,224,224", where="--input-shape")
-        found = numbers(dims, "--input-shape", int)
-        values["model", "input_shapes", name] = found if isinstance(found, list) else [found]
+        found = [part.strip() for part in dims.split(",")]
+        if not all(re.fullmatch(r"[0-9]+|[A-Za-z_]\w*", part) for part in found):
+            raise UsageError(
+                f"found '{dims}'; allowed: whole numbers, or names of free dimensions, separated "
+                "by commas",
+                where="--input-shape",
+            )
+        values["model", "input_shapes", name] = [
+            int(part) if part.isdecimal() else part for part in found
+        ]
     return values
+
+
+def source_values(
+    weights: str | None,
+    signature: str | None,
+    task: str | None,
+    exporter: str | None,
+    allow_code: bool,
+) -> Values:
+    return {
+        ("model", "weights"): weights,
+        ("model", "signature"): signature,
+        ("model", "task"): task,
+        ("model", "exporter"): exporter,
+        ("model", "allow_code"): allow_code or None,
+    }
 
 
 def settings(texts: Sequence[str] | None) -> Values:

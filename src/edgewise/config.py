@@ -52,6 +52,8 @@ DeviceText = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1)]
 Pair = Annotated[tuple[Size, Size], Field(strict=False)]
+#: a size, or the name of one that stays free
+Dimension = Size | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _PER_CHANNEL = Field(strict=False, min_length=1, max_length=3)
 _SIZE_TEXT = "a whole number of at least 1"
 _PIXELS_TEXT = "a whole number of at least 1, or [height, width]"
@@ -76,8 +78,8 @@ class ModelTable(Table):
         str,
         Field(
             min_length=1,
-            description="ONNX file, exported program (.pt2), or package.module:factory of a "
-            "torch.nn.Module; relative to this file.",
+            description="Model file or folder, or package.module:factory of a model object; "
+            "relative to this file.",
         ),
         Allowed("a path, or package.module:factory"),
     ]
@@ -103,10 +105,54 @@ class ModelTable(Table):
         Allowed("a text"),
     ] = ""
     input_shapes: Annotated[
-        dict[str, Annotated[tuple[Size, ...], Field(strict=False)]],
-        Field(description="Fixed shape per input, as in x = [1, 3, 224, 224]."),
-        Allowed("a list of whole numbers of at least 1 for each input, such as [1, 3, 224, 224]"),
+        dict[str, Annotated[tuple[Dimension, ...], Field(strict=False)]],
+        Field(
+            description="Shape per input, as in x = [1, 3, 224, 224]; a name in the place of a "
+            'number, as in ["batch", 3, 224, 224], keeps that dimension free.'
+        ),
+        Allowed(
+            "a list of whole numbers of at least 1, or names of free dimensions, for each input, "
+            'such as ["batch", 3, 224, 224]'
+        ),
     ] = {}
+    weights: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Weights (a state dict: .pt, .pth, .safetensors, ...) for the PyTorch "
+            "module that the source makes; relative to this file.",
+        ),
+        Allowed("the path of a file"),
+    ] = None
+    signature: Annotated[
+        str | None,
+        Field(
+            min_length=1, description="Which signature of a SavedModel; serving_default without."
+        ),
+        Allowed("the name of a signature"),
+    ] = None
+    task: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="What a Hugging Face model is for, such as image-classification; its "
+            "configuration says without.",
+        ),
+        Allowed("the name of a task"),
+    ] = None
+    exporter: Annotated[
+        Literal["auto", "dynamo", "torchscript"],
+        Field(description="Exporter of PyTorch; auto: dynamo, and torchscript where that fails."),
+        Allowed("auto, dynamo, torchscript"),
+    ] = "auto"
+    allow_code: Annotated[
+        bool,
+        Field(
+            description="Load files that hold code (pickles, Lambda layers). Whoever made such a "
+            "file can run anything on this machine."
+        ),
+        Allowed("true, false"),
+    ] = False
 
 
 class ImageTable(Table):

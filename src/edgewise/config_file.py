@@ -19,6 +19,7 @@ from edgewise.targets import TARGETS
 #: keys whose values are paths, relative to the project file
 _PATH_KEYS: tuple[Key, ...] = (
     ("model", "source"),
+    ("model", "weights"),
     ("data", "calibration"),
     ("data", "evaluation"),
     ("data", "labels"),

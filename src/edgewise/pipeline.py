@@ -23,15 +23,16 @@ from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
 from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source
+from edgewise.data.preprocessing import Preprocessing
 from edgewise.errors import ModelError
-from edgewise.exporters import ExportResult
+from edgewise.exporters import ExportResult, Shapes
 from edgewise.exporters import export as export_model
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, save
 from edgewise.labels import labels_for
 from edgewise.on_devices import reach
 from edgewise.output import OutputFolder
-from edgewise.plan import Plan, TargetPlan, make_plan
+from edgewise.plan import Plan, TargetPlan, make_plan, source_options
 from edgewise.progress import SILENT, Progress
 from edgewise.refusals import raise_refusals
 from edgewise.report import Report, render_page, to_json
@@ -92,7 +93,12 @@ def build(
     precision: str | Mapping[str, str] | None = None,
     out: str | Path | None = None,
     name: str | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Shapes | None = None,
+    weights: str | Path | None = None,
+    signature: str | None = None,
+    task: str | None = None,
+    exporter: str | None = None,
+    allow_code: bool | None = None,
     metric: str | None = None,
     limit: int | None = None,
     image: ImagePreprocessing | None = None,
@@ -109,12 +115,13 @@ def build(
     """Build and validate artifacts; the same as `edgewise build`, and arguments win over the file.
 
     Args:
-        source: a project file (`.toml`), or a model: `.onnx`, `.pt2`, `package.module:factory`, or
-            a model object.
+        source: a project file (`.toml`), or a model: a file or folder, `package.module:factory`,
+            or a model object.
         calibration, evaluation: folder of pictures, labels CSV, `.npz`, `package.module:function`.
         targets: names; all targets by default.
         precision: for all targets, or by target; `w8a8` by default.
         out: folder of the result; `dist` by default.
+        weights, signature, task, exporter, allow_code: see `edgewise.exporters.SourceOptions`.
         metric: `top1` by default; `none` compares outputs only, and needs no labels.
         limit: use at most this many samples of each source.
         budget: limits for all targets.
@@ -143,6 +150,11 @@ def build(
         ("model", "source"): text if file is None else None,
         ("model", "name"): name,
         ("model", "input_shapes"): input_shapes and {k: tuple(v) for k, v in input_shapes.items()},
+        ("model", "weights"): None if weights is None else str(weights),
+        ("model", "signature"): signature,
+        ("model", "task"): task,
+        ("model", "exporter"): exporter,
+        ("model", "allow_code"): allow_code,
         ("data", "calibration"): None if calibration is None else str(calibration),
         ("data", "evaluation"): None if evaluation is None else str(evaluation),
         ("data", "metric"): metric,
@@ -188,8 +200,9 @@ def build_project(
 
 def _run(run: _Build, model: ir.Model | Module | None) -> Report:
     exported = _export(run, model)
-    data = _open_data(run, exported.model)
-    options = _emit_options(run, exported.model, data)
+    image = run.plan.image or exported.preprocessing
+    data = _open_data(run, exported.model, image)
+    options = _emit_options(run, exported, data, image)
     hubs = {plan.name: exported.model for plan in run.plan.targets}
     _check(run, "check operators", hubs, options)
     statistics = _calibrate(run, exported.model, data)
@@ -208,10 +221,12 @@ def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
     with run.stage("export"):
         exported = export_model(
             project.model.source if model is None else model,
-            input_shapes=project.model.input_shapes or None,
+            options=source_options(project),
             example=None
             if spec is None
-            else lambda inputs: open_source(spec, inputs=inputs, image=run.plan.image, limit=4),
+            else lambda inputs, told: open_source(
+                spec, inputs=inputs, image=run.plan.image or told, limit=4
+            ),
             progress=run.progress,
         )
         if is_quantized_model(exported.model):
@@ -225,8 +240,8 @@ def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
     return exported
 
 
-def _open_data(run: _Build, hub: ir.Model) -> _Data:
-    table, image = run.plan.project.data, run.plan.image
+def _open_data(run: _Build, hub: ir.Model, image: Preprocessing | None) -> _Data:
+    table = run.plan.project.data
     inputs = input_specs(hub)
 
     def open_data(spec: str | None, labels: bool) -> DataSource | None:
@@ -243,11 +258,14 @@ def _open_data(run: _Build, hub: ir.Model) -> _Data:
         )
 
 
-def _emit_options(run: _Build, hub: ir.Model, data: _Data) -> dict[str, EmitOptions]:
+def _emit_options(
+    run: _Build, exported: ExportResult, data: _Data, image: Preprocessing | None
+) -> dict[str, EmitOptions]:
     """What each target is told beyond the graph."""
     file = run.plan.project.data.labels
-    labels = labels_for(hub, file, (data.evaluation, data.calibration))
-    preprocessing = _preprocessing(run.plan, hub)
+    labels = labels_for(exported.model, file, (data.evaluation, data.calibration))
+    labels = labels or exported.labels
+    preprocessing = _preprocessing(image, exported.model)
     return {
         plan.name: EmitOptions(run.plan.name, labels, preprocessing, plan.options, run.plan.about)
         for plan in run.plan.targets
@@ -313,11 +331,11 @@ def _emit(
     return artifacts
 
 
-def _preprocessing(plan: Plan, hub: ir.Model) -> dict[str, Any] | None:
+def _preprocessing(image: Preprocessing | None, hub: ir.Model) -> dict[str, Any] | None:
     inputs = input_specs(hub)
-    if plan.image is None or len(inputs) != 1:
+    if image is None or len(inputs) != 1:
         return None
-    return plan.image.for_input(inputs[0]).as_dict()
+    return image.for_input(inputs[0]).as_dict()
 
 
 def _validate(

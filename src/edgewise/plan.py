@@ -20,6 +20,7 @@ from edgewise.config import (
 )
 from edgewise.data import ImagePreprocessing
 from edgewise.errors import UsageError
+from edgewise.exporters import SourceOptions
 from edgewise.labels import read_labels
 from edgewise.references import is_reference
 from edgewise.targets import About, Target
@@ -167,6 +168,19 @@ def image_preprocessing(table: ImageTable | None) -> ImagePreprocessing | None:
 def about(model: ModelTable) -> About:
     """What the user wants the files to say about themselves."""
     return About(model.description, model.version, model.author, model.license)
+
+
+def source_options(project: Project) -> SourceOptions:
+    """What the project says of its source beside where it is."""
+    model = project.model
+    return SourceOptions(
+        input_shapes=model.input_shapes,
+        weights=model.weights,
+        signature=model.signature,
+        task=model.task,
+        exporter=model.exporter,
+        allow_code=model.allow_code,
+    )
 
 
 def default_name(source: str) -> str:

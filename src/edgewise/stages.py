@@ -15,7 +15,7 @@ from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statist
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source
 from edgewise.errors import UsageError
-from edgewise.exporters import ExportResult
+from edgewise.exporters import ExampleOpener, ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
 from edgewise.graph import load, save
 from edgewise.progress import SILENT, Progress
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 #: names in `stages/`
 HUB, STATISTICS = "hub.onnx", "statistics.npz"
 _NO_BUDGET = Budget()
+_NOTHING_SAID = SourceOptions()
 
 
 def qdq_name(target: str) -> str:
@@ -55,19 +56,22 @@ def available_threads() -> int:
 def export(
     source: str | Path | ir.Model | Module,
     *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Shapes | None = None,
     example: str | Path | DataSource | None = None,
     image: ImagePreprocessing | None = None,
+    options: SourceOptions = _NOTHING_SAID,
     out: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> ExportResult:
     """Bring a model to its canonical ONNX form and verify that it computes the same.
 
     Args:
-        source: `.onnx`, `.pt2`, `package.module:factory`, or a model object (never changed).
-        input_shapes: fixed shape per input name.
+        source: a model file or folder, `package.module:factory`, or a model object (never
+            changed).
+        input_shapes: shape per input name; a name in it keeps that dimension free.
         example: data for the parity check; random inputs without.
-        image: preprocessing, where the data are pictures.
+        image: preprocessing, where the data are pictures; what the source tells of without.
+        options: whatever else is to be said of the source.
         out: where to write the hub model; None does not write.
 
     Raises:
@@ -75,8 +79,12 @@ def export(
         ModelError: the model cannot be read, is invalid, or differs after export.
         DataError: the example data cannot be read.
     """
-    opener = None if example is None else lambda inputs: _open(example, inputs, image, None, False)
-    result = export_model(source, input_shapes=input_shapes, example=opener, progress=progress)
+    opener: ExampleOpener | None = None
+    if example is not None:
+        opener = lambda inputs, told: _open(example, inputs, image or told, None, False)  # noqa: E731
+    result = export_model(
+        source, input_shapes=input_shapes, example=opener, options=options, progress=progress
+    )
     if out is not None:
         save(result.model, out)
     return result

@@ -52,8 +52,8 @@ WRONG = {
     ),
     "not a number": (MODEL + "[budget]\nmin_accuracy = nan", "[budget] min_accuracy: found nan"),
     "shape": (
-        MODEL + '[model.input_shapes]\nx = [1, "a"]',
-        "[model.input_shapes] x: found 'a'; allowed: a list of whole numbers",
+        MODEL + '[model.input_shapes]\nx = [1, "a b"]',
+        "[model.input_shapes] x: found 'a b'; allowed: a list of whole numbers",
     ),
     "unknown target": (
         MODEL + "[targets.androd]",

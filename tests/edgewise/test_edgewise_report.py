@@ -189,7 +189,9 @@ def report(**changes: object) -> Report:
         format=FORMAT,
         ok=True,
         exit_code=0,
-        model=ModelSummary("tiny", "tiny.onnx", "onnx", "0" * 64, (tensor,), (tensor,), 5, 1234),
+        model=ModelSummary(
+            "tiny", "tiny.onnx", "onnx", "", "0" * 64, (tensor,), (tensor,), 5, 1234
+        ),
         parity=Parity(1e-6, 1e-6, 4, 1e-4, "real"),
         calibration=CalibrationSummary(
             DataSummary("data/calib", "f" * 64, 8, False), "percentile", 99.99

@@ -89,7 +89,7 @@ def test_too_old_an_opset(tmp_path):
 
 
 def test_digits_with_real_inputs(digits):
-    def opener(specs):
+    def opener(specs, told=None):
         return open_source(digits / "calibration.npz", inputs=specs)
 
     result = export(digits / "digits.onnx", example=opener)

@@ -29,7 +29,7 @@ _STARTS_OF_CONSTANTS = frozenset({"CastLike", "Constant", "Shape", "Size"})
 def prepare(
     source: str | Path | ir.Model,
     *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Mapping[str, Sequence[int | str]] | None = None,
     batch: int | None = None,
     owned: bool = False,
 ) -> ir.Model:
@@ -38,7 +38,7 @@ def prepare(
 
     Args:
         source: path or model (never changed unless `owned`).
-        input_shapes: fixed shape per input name.
+        input_shapes: shape per input name; a name in it stands for a free dimension.
         batch: value for symbolic first dimensions; None keeps them symbolic.
         owned: the model is not needed any more, and may be changed instead of copied.
 
@@ -133,7 +133,7 @@ def _name_nodes(model: ir.Model) -> None:
 
 
 def _fix_input_shapes(
-    model: ir.Model, shapes: Mapping[str, Sequence[int]], batch: int | None
+    model: ir.Model, shapes: Mapping[str, Sequence[int | str]], batch: int | None
 ) -> None:
     inputs = {
         value.name: value
@@ -149,7 +149,7 @@ def _fix_input_shapes(
             raise UsageError(
                 f"input '{name}' has rank {len(old)}", why=f"the given shape {list(dims)} does not"
             )
-        inputs[name].shape = ir.Shape([int(d) for d in dims])
+        inputs[name].shape = ir.Shape([d if isinstance(d, str) else int(d) for d in dims])
     if batch is not None:
         for value in inputs.values():
             if value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):

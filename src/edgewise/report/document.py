@@ -29,11 +29,13 @@ class TensorSummary:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """The hub model; `sha256` is that of `stages/hub.onnx`."""
+    """The hub model; `sha256` is that of `stages/hub.onnx`; `exporter` is what wrote the ONNX,
+    empty for a source that is ONNX."""
 
     name: str
     source: str
     source_kind: str
+    exporter: str
     sha256: str
     inputs: tuple[TensorSummary, ...]
     outputs: tuple[TensorSummary, ...]

@@ -87,6 +87,7 @@ def _model(build: Gathered, hub_hash: str) -> ModelSummary:
         name=build.plan.name,
         source=build.plan.project.model.source,
         source_kind=build.exported.source_kind,
+        exporter=build.exported.exporter,
         sha256=hub_hash,
         inputs=tuple(_tensor(value) for value in inputs),
         outputs=tuple(_tensor(value) for value in graph.outputs),

@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewise.errors import ModelError, UsageError
-from edgewise.exporters.opened import Array, OpenedModel, Runner, Shapes
+from edgewise.exporters.extras import import_extra
+from edgewise.exporters.opened import Array, OpenedModel, Runner, Shapes, SourceOptions
 from edgewise.exporters.quiet import quiet
 from edgewise.references import describe
 
@@ -26,13 +27,12 @@ else:
 _LARGEST_OPSET_TORCH_WRITES_WELL = 18
 
 
-def open_module(
-    module: object, input_shapes: Shapes, example: Mapping[str, Array] | None, where: str
-) -> OpenedModel:
+def open_module(module: object, options: SourceOptions, where: str) -> OpenedModel:
     """Trace a module in evaluation mode with inputs of fixed shape.
 
-    Shapes come from `input_shapes`, else from the arrays of `example`; types from `example`, else
-    that of the weights. The ONNX inputs carry the names of `forward`'s parameters.
+    Shapes come from `options.input_shapes`, else from the module's own attribute `input_shapes`,
+    else from the arrays of `options.example`; types from that example, else that of the weights.
+    The ONNX inputs carry the names of `forward`'s parameters.
 
     Raises:
         UsageError: torch is missing, or the shapes are missing or name unknown inputs.
@@ -46,7 +46,8 @@ def open_module(
             why=f"found {type(module).__name__}",
             remedy="Return a torch.nn.Module, an onnx_ir.Model or an onnx.ModelProto.",
         )
-    arrays = _example_inputs(module, input_shapes, example, where)
+    input_shapes = options.input_shapes or getattr(module, "input_shapes", {})
+    arrays = _example_inputs(module, input_shapes, options.example, where)
     by_name = bool(_parameters(module).names)
 
     def run(feeds: Mapping[str, Array]) -> Any:
@@ -63,18 +64,23 @@ def open_module(
     with _evaluation_mode(module):
         model = _to_onnx(module, {**arguments, "input_names": list(tensors)}, where)
     _rename_outputs(model, names)
-    return OpenedModel("torch-module", model, lambda: lambda feeds: _arrays(run(feeds)))
+    return OpenedModel(
+        "torch-module",
+        model,
+        lambda: lambda feeds: _arrays(run(feeds)),
+        exporter=f"torch.onnx (dynamo) {torch.__version__}",
+    )
 
 
-def open_program(path: Path, input_shapes: Shapes) -> OpenedModel:
+def open_program(path: Path, options: SourceOptions) -> OpenedModel:
     """Read a program saved by `torch.export.save`. Its shapes are fixed already.
 
     Raises:
-        UsageError: torch is missing, or `input_shapes` is given.
+        UsageError: torch is missing, or input shapes are given.
         ModelError: the file cannot be read or exported.
     """
     torch = _import_torch()
-    if input_shapes:
+    if options.input_shapes:
         raise UsageError(
             "an exported program has its shapes already",
             where=str(path),
@@ -104,7 +110,8 @@ def open_program(path: Path, input_shapes: Shapes) -> OpenedModel:
 
         return run
 
-    return OpenedModel("torch-program", model, open_runner)
+    exporter = f"torch.onnx (dynamo) {torch.__version__}"
+    return OpenedModel("torch-program", model, open_runner, exporter=exporter)
 
 
 @contextmanager
@@ -120,14 +127,7 @@ def _evaluation_mode(module: Module) -> Iterator[None]:
 
 
 def _import_torch() -> Any:
-    try:
-        with quiet():
-            import torch
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "PyTorch models need torch", remedy="Run: pip install 'edgewise[torch]'"
-        ) from error
-    return torch
+    return import_extra("torch", needed_for="PyTorch models")
 
 
 def _example_inputs(
