@@ -49,7 +49,7 @@ def prepare(
     loaded = load(source)
     needs_copy = loaded is source and not owned
     model = ir.from_proto(ir.to_proto(loaded)) if needs_copy else loaded
-    _fix_input_shapes(model, input_shapes or {}, batch)
+    fix_input_shapes(model, input_shapes or {}, batch)
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     model = _upgrade(model)
@@ -132,9 +132,10 @@ def _name_nodes(model: ir.Model) -> None:
             node.name = name
 
 
-def _fix_input_shapes(
+def fix_input_shapes(
     model: ir.Model, shapes: Mapping[str, Sequence[int | str]], batch: int | None
 ) -> None:
+    """Give inputs other shapes, in place; see `prepare`. Raises UsageError."""
     inputs = {
         value.name: value
         for value in model.graph.inputs
