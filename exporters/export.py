@@ -15,7 +15,7 @@ from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
 from edgewise.exporters.opened import Shapes, SourceKind, SourceOptions
-from edgewise.exporters.parity import Parity, measure_parity
+from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
 from edgewise.exporters.quiet import quiet
 from edgewise.exporters.source import open_source_model
@@ -26,9 +26,6 @@ from edgewise.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from edgewise.exporters.pytorch import Module
-
-#: real examples that parity is measured on
-_PARITY_SAMPLES = 4
 
 Examples = Iterable[Sample]
 #: given what the hub model takes, and the preprocessing that its source tells of, opens the data:
@@ -80,7 +77,7 @@ def export(
         DataError: from `example`.
     """
     progress.step("reading the model")
-    early = list(islice(example, _PARITY_SAMPLES)) if isinstance(example, Iterable) else []
+    early = list(islice(example, MOST_SAMPLES)) if isinstance(example, Iterable) else []
     if early:
         options = replace(options, example=early[0].feeds)
     if base is not None:
@@ -97,7 +94,7 @@ def export(
     specs = input_specs(hub)
     progress.step("comparing it with its source")
     samples = early or _opened(example, specs, opened.preprocessing)
-    parity = measure_parity(opened, hub, specs, [sample.feeds for sample in samples])
+    parity = measure_parity(opened, hub, specs, (sample.feeds for sample in samples))
     return ExportResult(
         hub,
         opened.kind,
@@ -114,14 +111,19 @@ def _opened(
     example: Examples | ExampleOpener | None,
     specs: Sequence[InputSpec],
     preprocessing: Preprocessing | None,
-) -> list[Sample]:
+) -> Examples:
     if example is None or isinstance(example, Iterable):
-        return []
-    return list(islice(example(specs, preprocessing), _PARITY_SAMPLES))
+        return ()
+    return example(specs, preprocessing)
 
 
 def _unmeasured(parity: Parity) -> tuple[Finding, ...]:
-    if parity.reason is None:
-        return ()
-    message = f"parity with the source was not measured: {parity.reason}"
-    return (Finding("export/parity", "warning", message, remedy="Give data to calibrate with."),)
+    if parity.reason is not None:
+        message = f"parity with the source was not measured: {parity.reason}"
+        return (
+            Finding("export/parity", "warning", message, remedy="Give data to calibrate with."),
+        )
+    if parity.sizes_reason is not None:
+        message = f"free dimensions were compared in one size only: {parity.sizes_reason}"
+        return (Finding("export/free-dimensions", "info", message),)
+    return ()

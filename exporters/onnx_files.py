@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgewise.errors import ModelError
 from edgewise.exporters.check import checker_problem
+from edgewise.exporters.layer_values import open_onnx_layers
 from edgewise.exporters.opened import OpenedModel, Runner, SourceKind, SourceOptions
 from edgewise.graph import OrtSession, load
 from edgewise.references import describe
@@ -44,4 +45,4 @@ def _opened(kind: SourceKind, model: ir.Model, where: str) -> OpenedModel:
         session = OrtSession(model, optimize="none")
         return lambda feeds: list(session.run(feeds).values())
 
-    return OpenedModel(kind, model, open_runner)
+    return OpenedModel(kind, model, open_runner, open_layers=lambda: open_onnx_layers(model))

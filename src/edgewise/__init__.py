@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgewise.data import ImagePreprocessing
     from edgewise.errors import EdgewiseError
     from edgewise.execution import run
+    from edgewise.exporters import SourceOptions
     from edgewise.pipeline import BuildResult, build
     from edgewise.stages import calibrate, export, quantize, validate
     from edgewise.targets.validation import Budget
@@ -28,6 +29,7 @@ __all__ = [
     "BuildResult",
     "EdgewiseError",
     "ImagePreprocessing",
+    "SourceOptions",
     "__version__",
     "build",
     "calibrate",
@@ -43,6 +45,7 @@ _HOMES = {
     "BuildResult": "edgewise.pipeline",
     "EdgewiseError": "edgewise.errors",
     "ImagePreprocessing": "edgewise.data",
+    "SourceOptions": "edgewise.exporters",
     "build": "edgewise.pipeline",
     "calibrate": "edgewise.stages",
     "export": "edgewise.stages",

@@ -26,7 +26,7 @@ from edgewise.plan import (
 )
 from edgewise.refusals import raise_refusals
 from edgewise.report import print_results, to_json
-from edgewise.report.wording import missed_budgets
+from edgewise.report.wording import finding_line, missed_budgets, origin_line
 from edgewise.targets import EmitOptions, get
 from edgewise.targets.validation import TargetResult
 
@@ -53,11 +53,13 @@ def build_command(
     if json:
         terminal.result().write(to_json(result.report.as_dict()))
     else:
+        model = result.report.model
         print_results(
             result.report.targets,
             terminal.result(),
             metric=result.report.evaluation.metric,
             remarks=result.report.findings,
+            origin=origin_line(model.source_kind, model.exporter, result.report.parity),
             page=result.out / "report.html",
             verbose=terminal.verbose,
         )
@@ -101,13 +103,12 @@ def export_command(terminal: Terminal, file: Path | None, values: Values, out: P
             out=out,
             progress=terminal.progress,
         )
-    parity = result.parity
-    told = (
-        f"within {parity.max_rel_error:.1e} of its source on {parity.inputs} inputs"
-        if parity.max_rel_error is not None
-        else f"not compared with its source: {parity.reason}"
-    )
-    terminal.result().write(f"hub model: {out} ({told})\n")
+    remarks = [finding for finding in result.findings if finding.severity != "info"]
+    stream = terminal.result()
+    origin = origin_line(result.source_kind, result.exporter, result.parity)
+    stream.write(f"hub model: {out} ({origin})\n")
+    for finding in result.findings if terminal.verbose else remarks:
+        stream.write(f"{finding_line('', finding)}\n")
 
 
 def calibrate_command(terminal: Terminal, file: Path | None, values: Values, out: Path) -> None:

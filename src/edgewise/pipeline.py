@@ -27,6 +27,7 @@ from edgewise.data.preprocessing import Preprocessing
 from edgewise.errors import ModelError
 from edgewise.exporters import ExportResult, Shapes
 from edgewise.exporters import export as export_model
+from edgewise.exporters.parity import MOST_SAMPLES
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, save
 from edgewise.labels import labels_for
@@ -225,7 +226,7 @@ def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
             example=None
             if spec is None
             else lambda inputs, told: open_source(
-                spec, inputs=inputs, image=run.plan.image or told, limit=4
+                spec, inputs=inputs, image=run.plan.image or told, limit=MOST_SAMPLES
             ),
             progress=run.progress,
         )

@@ -17,6 +17,7 @@ from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs
 from edgewise.errors import UsageError
 from edgewise.exporters import ExampleOpener, ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
+from edgewise.exporters.parity import MOST_SAMPLES
 from edgewise.graph import load, save
 from edgewise.progress import SILENT, Progress
 from edgewise.targets import Artifact, EmitOptions
@@ -81,7 +82,7 @@ def export(
     """
     opener: ExampleOpener | None = None
     if example is not None:
-        opener = lambda inputs, told: _open(example, inputs, image or told, None, False)  # noqa: E731
+        opener = lambda inputs, told: _open(example, inputs, image or told, MOST_SAMPLES, False)  # noqa: E731
     result = export_model(
         source, input_shapes=input_shapes, example=opener, options=options, progress=progress
     )

@@ -13,9 +13,10 @@ import onnx_ir as ir
 import pytest
 
 from edgewise.data import input_specs
-from edgewise.exporters.parity import compare, random_feeds
+from edgewise.exporters.comparison import compare
 from edgewise.exporters.passes import PASSES, Declined
 from edgewise.exporters.pipeline import Signature, tidy, verify
+from edgewise.exporters.trial_inputs import random_feeds
 from edgewise.graph import OrtSession, prepare
 
 

@@ -44,7 +44,7 @@ def test_export_and_accuracy_on_real_pictures(imagenet):
         example=lambda specs: open_source(imagenet / "calib", inputs=specs, image=PREPROCESSING),
     )
     assert time.monotonic() - started < 120  # 8 s on two free cores
-    assert (result.parity.inputs, result.parity.samples) == ("real", 4)
+    assert result.parity.inputs == "real" and 4 <= result.parity.samples <= 32
     assert result.parity.max_rel_error < 1e-5
     assert {n.op_type for n in result.model.graph} == {
         "Conv", "Clip", "Add", "ReduceMean", "Reshape", "Gemm",

@@ -28,6 +28,7 @@ def print_results(
     *,
     metric: str | None = None,
     remarks: Sequence[Finding] = (),
+    origin: str = "",
     page: Path | None = None,
     verbose: bool = False,
 ) -> None:
@@ -36,6 +37,7 @@ def print_results(
     Args:
         metric: its name, for the head of the accuracy column.
         remarks: findings that belong to no target.
+        origin: where the hub model came from, and how near it is to that.
         page: the path of `report.html`, for the last line.
         verbose: tell every finding, rather than how many there are.
     """
@@ -52,6 +54,8 @@ def print_results(
     console.print(_table(results, metric, notes, narrow=console.width < _NARROW))
     for number, note in enumerate(notes, start=1):
         console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
+    if origin:
+        console.print(f"model: {origin}", style="dim", soft_wrap=True)
     for line in (*wording.how_faithful(results), *wording.where_measured(results)):
         console.print(line, style="dim", soft_wrap=True)
     for line in wording.instruction_lines(results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgewise.exporters import Parity
 from edgewise.findings import Finding
 from edgewise.targets.base import LOCAL
 from edgewise.targets.validation import (
@@ -37,6 +38,43 @@ class Cell:
     figure: str
     detail: str = ""
     reason: str | None = None
+
+
+def origin_line(kind: str, exporter: str, parity: Parity) -> str:
+    """`torch-module by torch.onnx (dynamo) 2.13.0; within 4.1e-07 of its source, ...`."""
+    return (
+        f"{kind} by {exporter}; {parity_line(parity)}"
+        if exporter
+        else f"{kind}; {parity_line(parity)}"
+    )
+
+
+def parity_line(parity: Parity) -> str:
+    """`within 4.1e-07 of its source, argmax 100 %, on 32 real inputs (batch 1 and batch 3)`, or why
+    it was not compared."""
+    if parity.max_rel_error is None:
+        return f"not compared with its source: {parity.reason}"
+    within = f"within {parity.max_rel_error:.1e} of its source" if parity.max_rel_error else ""
+    agreement = parity.argmax_agreement
+    top = "" if agreement is None else f", argmax {_percent(agreement)}"
+    inputs = f", on {parity.samples} {parity.inputs} input{'s' if parity.samples > 1 else ''}"
+    sizes = f" ({' and '.join(parity.sizes)})" if parity.sizes else ""
+    return f"{within or 'equal to its source'}{top}{inputs}{sizes}"
+
+
+def parity_rows(parity: Parity) -> list[tuple[str, str, str, str]]:
+    """Name, absolute and relative difference and argmax agreement of each output."""
+    return [
+        (
+            output.name,
+            f"{output.max_abs_error:.1e}",
+            f"{output.max_rel_error:.1e}",
+            f"not told: {output.argmax_reason}"
+            if output.argmax_agreement is None
+            else _percent(output.argmax_agreement),
+        )
+        for output in parity.outputs
+    ]
 
 
 def size(result: TargetResult) -> Cell:
