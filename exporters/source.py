@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -17,24 +18,53 @@ from typing import cast
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters.opened import OpenedModel, SourceOptions
 from edgewise.exporters.quiet import quiet
+from edgewise.exporters.taken_options import Taken, check_options
 from edgewise.references import describe, is_reference, resolve
 
-KINDS = "a .onnx file, a torch.export .pt2, or package.module:factory of a PyTorch or an ONNX model"
+KINDS = (
+    "a .onnx file, a torch.export .pt2, a TorchScript .pt, or package.module:factory of a PyTorch "
+    "or an ONNX model"
+)
 _PYTORCH = "edgewise.exporters.pytorch"
+_TENSORFLOW = "edgewise.exporters.tensorflow"
 #: suffix -> "module:function" that takes (path, options)
 FILES: Mapping[str, str] = {
+    ".h5": f"{_TENSORFLOW}:open_keras_file",
+    ".hdf5": f"{_TENSORFLOW}:open_keras_file",
+    ".keras": f"{_TENSORFLOW}:open_keras_file",
     ".onnx": "edgewise.exporters.onnx_files:open_onnx",
     ".pt2": f"{_PYTORCH}:open_program",
+    ".tflite": "edgewise.exporters.tflite:open_tflite",
+    **dict.fromkeys(
+        (".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".th"), f"{_PYTORCH}:open_file"
+    ),
 }
 #: file in a folder -> "module:function" that takes (folder, options)
-FOLDERS: Mapping[str, str] = {}
+FOLDERS: Mapping[str, str] = {
+    "saved_model.pb": f"{_TENSORFLOW}:open_saved_model",
+}
 #: library of a class or of a base class -> "module:function" that takes (object, options, where)
 OBJECTS: Mapping[str, str] = {
     "onnx": "edgewise.exporters.onnx_files:open_model",
     "onnx_ir": "edgewise.exporters.onnx_files:open_model",
+    "tf_keras": f"{_TENSORFLOW}:open_keras_model",
+    "keras": f"{_TENSORFLOW}:open_keras_model",  # before its backends
+    "tensorflow": f"{_TENSORFLOW}:open_function",
     "torch": f"{_PYTORCH}:open_module",
 }
-_PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
+#: what each of these openers takes beside shapes
+TAKEN: Mapping[str, Taken] = {
+    "edgewise.exporters.onnx_files:open_onnx": Taken("ONNX models"),
+    "edgewise.exporters.onnx_files:open_model": Taken("ONNX models"),
+    "edgewise.exporters.tflite:open_tflite": Taken("TFLite models", ("signature",)),
+    f"{_TENSORFLOW}:open_keras_file": Taken("Keras models", ("allow_code",)),
+    f"{_TENSORFLOW}:open_keras_model": Taken("Keras models"),
+    f"{_TENSORFLOW}:open_saved_model": Taken("SavedModels", ("signature",)),
+    f"{_TENSORFLOW}:open_function": Taken("TensorFlow functions", ("signature",)),
+    f"{_PYTORCH}:open_program": Taken("exported programs"),
+    f"{_PYTORCH}:open_file": Taken("files of PyTorch", ("exporter", "allow_code")),
+    f"{_PYTORCH}:open_module": Taken("PyTorch modules", ("weights", "exporter", "allow_code")),
+}
 
 
 def open_source_model(source: object, options: SourceOptions) -> OpenedModel:
@@ -55,22 +85,14 @@ def open_source_model(source: object, options: SourceOptions) -> OpenedModel:
 def _file(path: Path, options: SourceOptions) -> OpenedModel:
     suffix = path.suffix.lower()
     if suffix in FILES:
-        return cast(OpenedModel, _function(FILES[suffix])(path, options))
-    if suffix in _PICKLES:
-        raise ModelError(
-            "pickled PyTorch files are not read",
-            where=str(path),
-            why="loading one runs whatever code it holds, and it may lack the architecture",
-            remedy="Name a function that builds the model (package.module:factory), "
-            "or save it with torch.export.save as .pt2.",
-        )
+        return _opened(FILES[suffix], path, options)
     raise _unknown(path, f"files of type '{suffix}'" if suffix else "files without a suffix")
 
 
 def _folder(path: Path, options: SourceOptions) -> OpenedModel:
     for marker, opener in FOLDERS.items():
         if (path / marker).is_file():
-            return cast(OpenedModel, _function(opener)(path, options))
+            return _opened(opener, path, options)
     raise _unknown(path, "this folder")
 
 
@@ -91,15 +113,21 @@ def _object(made: object, options: SourceOptions, where: str) -> OpenedModel:
             why=f"found {type(made).__name__}",
             remedy=f"A model is {KINDS}.",
         )
-    return cast(OpenedModel, opener(made, options, where))
+    check_options(options, TAKEN[opener], where)
+    return cast(OpenedModel, _function(opener)(made, options, where))
 
 
-def _opener(made: object) -> Callable[..., object] | None:
+def _opened(opener: str, path: Path, options: SourceOptions) -> OpenedModel:
+    check_options(options, TAKEN[opener], str(path))
+    return cast(OpenedModel, _function(opener)(path, options))
+
+
+def _opener(made: object) -> str | None:
     """Who opens the object: of several libraries that it derives from, the first of the table."""
     if isinstance(made, type):
         return None
     roots = {base.__module__.partition(".")[0] for base in type(made).__mro__}
-    return next((_function(opener) for root, opener in OBJECTS.items() if root in roots), None)
+    return next((opener for root, opener in OBJECTS.items() if root in roots), None)
 
 
 def _function(text: str) -> Callable[..., object]:
@@ -108,6 +136,14 @@ def _function(text: str) -> Callable[..., object]:
 
 
 def _call(factory: Callable[..., object], text: str) -> object:
+    if needed := _required(factory):
+        raise UsageError(
+            "the factory takes arguments",
+            where=text,
+            why=f"it needs {', '.join(needed)}, and is called with none",
+            remedy="Name a function that calls it with them: def model(): return "
+            f"{getattr(factory, '__name__', 'Net')}(...)",
+        )
     try:
         with quiet():
             return factory()
@@ -115,6 +151,16 @@ def _call(factory: Callable[..., object], text: str) -> object:
         raise
     except Exception as error:  # user code may raise anything
         raise ModelError("the factory failed", where=text, why=describe(error)) from error
+
+
+def _required(factory: Callable[..., object]) -> list[str]:
+    """Names of the arguments that have no default."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # of callables in C, nothing is known
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
 def _unknown(path: Path, what: str) -> ModelError:
