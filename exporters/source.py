@@ -4,6 +4,7 @@
 2. A file: by its suffix.
 3. A folder: by a file in it.
 4. `package.module:name` or `file.py:name`: the object of that name, or what it gives when called.
+5. `org/name`, where there is no folder `org`: a model on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import cast
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters.opened import OpenedModel, SourceOptions
 from edgewise.exporters.quiet import quiet
+from edgewise.exporters.hub_name import is_hub_name
 from edgewise.exporters.taken_options import Taken, check_options
 from edgewise.references import describe, is_reference, resolve
 
@@ -27,6 +29,7 @@ KINDS = (
 )
 _PYTORCH = "edgewise.exporters.pytorch"
 _TENSORFLOW = "edgewise.exporters.tensorflow"
+_HUGGINGFACE = "edgewise.exporters.huggingface"
 #: suffix -> "module:function" that takes (path, options)
 FILES: Mapping[str, str] = {
     ".h5": f"{_TENSORFLOW}:open_keras_file",
@@ -42,6 +45,7 @@ FILES: Mapping[str, str] = {
 #: file in a folder -> "module:function" that takes (folder, options)
 FOLDERS: Mapping[str, str] = {
     "saved_model.pb": f"{_TENSORFLOW}:open_saved_model",
+    "config.json": f"{_HUGGINGFACE}:open_folder",
 }
 #: library of a class or of a base class -> "module:function" that takes (object, options, where)
 OBJECTS: Mapping[str, str] = {
@@ -50,8 +54,11 @@ OBJECTS: Mapping[str, str] = {
     "tf_keras": f"{_TENSORFLOW}:open_keras_model",
     "keras": f"{_TENSORFLOW}:open_keras_model",  # before its backends
     "tensorflow": f"{_TENSORFLOW}:open_function",
+    "transformers": f"{_HUGGINGFACE}:open_object",  # before torch, which its models derive from
     "torch": f"{_PYTORCH}:open_module",
 }
+#: takes (name, options) where a text is neither path nor reference, but could be a hub's
+_HUB = f"{_HUGGINGFACE}:open_hub"
 #: what each of these openers takes beside shapes
 TAKEN: Mapping[str, Taken] = {
     "edgewise.exporters.onnx_files:open_onnx": Taken("ONNX models"),
@@ -61,6 +68,10 @@ TAKEN: Mapping[str, Taken] = {
     f"{_TENSORFLOW}:open_keras_model": Taken("Keras models"),
     f"{_TENSORFLOW}:open_saved_model": Taken("SavedModels", ("signature",)),
     f"{_TENSORFLOW}:open_function": Taken("TensorFlow functions", ("signature",)),
+    **dict.fromkeys(
+        (f"{_HUGGINGFACE}:{opener}" for opener in ("open_folder", "open_hub", "open_object")),
+        Taken("Hugging Face models", ("task", "exporter", "allow_code")),
+    ),
     f"{_PYTORCH}:open_program": Taken("exported programs"),
     f"{_PYTORCH}:open_file": Taken("files of PyTorch", ("exporter", "allow_code")),
     f"{_PYTORCH}:open_module": Taken("PyTorch modules", ("weights", "exporter", "allow_code")),
@@ -79,6 +90,9 @@ def open_source_model(source: object, options: SourceOptions) -> OpenedModel:
         return _file(path, options)
     if is_reference(text):
         return _referenced(text, options)
+    if is_hub_name(text):
+        check_options(options, TAKEN[_HUB], text)
+        return cast(OpenedModel, _function(_HUB)(text, options))
     raise UsageError("no such file", where=text, remedy=f"A model is {KINDS}.")
 
 
