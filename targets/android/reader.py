@@ -3,12 +3,16 @@
 The counterpart of `flatbuffer.serialize`, for whoever must judge the bytes and not the intention:
 the verifier of the finished file, and the replay of single layers. Constants are views into the
 bytes, so that reading a file costs its tables and not its weights.
+
+Files of other tools (`foreign`) hold more than the writer makes: inputs that are left out, types of
+tensors without numbers, custom operators, sparse constants, bodies in any order. They are read for
+whoever looks at them; what cannot be decoded of a constant stays its bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -29,6 +33,19 @@ from edgewise.targets.android.model import (
 _DTYPES: dict[int, np.dtype[Any]] = {number: dtype for dtype, number in TENSOR_TYPES.items()}
 #: options that hold the number of a subgraph end with this
 _BODY = "SubgraphIndex"
+#: types of tensors that only files of other tools have
+_FOREIGN: dict[int, np.dtype[Any]] = {
+    schema.TensorType.FLOAT64: np.dtype(np.float64),
+    schema.TensorType.COMPLEX64: np.dtype(np.complex64),
+    schema.TensorType.COMPLEX128: np.dtype(np.complex128),
+    schema.TensorType.UINT16: np.dtype(np.uint16),
+    schema.TensorType.UINT64: np.dtype(np.uint64),
+    schema.TensorType.STRING: np.dtype(object),
+    schema.TensorType.RESOURCE: np.dtype(object),
+    schema.TensorType.VARIANT: np.dtype(object),
+}
+#: an input that is left out, in the place where it would be
+ABSENT = Tensor((0,), np.dtype(np.int32), data=np.zeros(0, np.int32))
 
 
 class UnreadableFile(Exception):
@@ -67,13 +84,16 @@ class File:
     buffer_starts: dict[int, int]
     #: (code, code for readers before 2020) per operator code
     codes: tuple[tuple[int, int], ...]
+    description: str = ""
+    #: named entries, such as the runtime that the file asks for
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def main(self) -> Subgraph:
         return self.subgraphs[0]
 
 
-def read_file(content: bytes) -> File:
+def read_file(content: bytes, *, foreign: bool = False) -> File:
     """Parse a file. Raises UnreadableFile."""
     if content[4:8] != IDENTIFIER:
         raise UnreadableFile("the file identifier is not TFL3")
@@ -84,15 +104,22 @@ def read_file(content: bytes) -> File:
     if not model.subgraphs or not model.buffers or model.operatorCodes is None:
         raise UnreadableFile("it has no graph")
     buffers = [_data(buffer) for buffer in model.buffers]
-    subgraphs = tuple(_subgraph(table, model.operatorCodes, buffers) for table in model.subgraphs)
+    reader = _Reader(model.operatorCodes, buffers, foreign)
+    subgraphs = tuple(reader.subgraph(table) for table in model.subgraphs)
     for number in range(len(subgraphs)):
-        _attach_bodies(number, subgraphs)
+        _attach_bodies(number, subgraphs, foreign)
     return File(
         version=model.version,
         subgraphs=subgraphs,
         signatures=tuple(_signature(table) for table in model.signatureDefs or []),
         buffer_starts=_starts(content, buffers),
         codes=tuple((code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes),
+        description=_text(model.description),
+        metadata={
+            _text(entry.name): buffers[entry.buffer].tobytes()
+            for entry in model.metadata or []
+            if 0 <= entry.buffer < len(buffers)
+        },
     )
 
 
@@ -106,60 +133,98 @@ def _starts(content: bytes, buffers: list[Array]) -> dict[int, int]:
     return {index: data.ctypes.data - base for index, data in enumerate(buffers) if data.size}
 
 
-def _subgraph(table: Any, codes: Sequence[Any], buffers: list[Array]) -> Subgraph:
-    tensors = tuple(_tensor(tensor, buffers) for tensor in table.tensors or [])
-    for tensor, entry in zip(tensors, table.tensors or [], strict=True):
-        tensor.blocks = _blocks(entry.quantization, tensors)
-    graph = Graph(
-        operators=[_operator(entry, codes, tensors) for entry in table.operators or []],
-        inputs=_pick(tensors, _ints(table.inputs)),
-        outputs=_pick(tensors, _ints(table.outputs)),
-    )
-    graph.input_names = [tensor.name for tensor in graph.inputs]
-    graph.output_names = [tensor.name for tensor in graph.outputs]
-    return Subgraph(
-        graph,
-        tensors,
-        tuple(tensor.buffer for tensor in table.tensors or []),
-        _ints(table.inputs),
-        _ints(table.outputs),
-    )
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Tables of the schema to objects of the model; `foreign` as the module says."""
+
+    codes: Sequence[Any]
+    buffers: list[Array]
+    foreign: bool
+
+    def subgraph(self, table: Any) -> Subgraph:
+        tensors = tuple(self._tensor(tensor) for tensor in table.tensors or [])
+        for tensor, entry in zip(tensors, table.tensors or [], strict=True):
+            tensor.blocks = _blocks(entry.quantization, tensors)
+        graph = Graph(
+            operators=[self._operator(entry, tensors) for entry in table.operators or []],
+            inputs=_pick(tensors, _ints(table.inputs)),
+            outputs=_pick(tensors, _ints(table.outputs)),
+        )
+        graph.input_names = [tensor.name for tensor in graph.inputs]
+        graph.output_names = [tensor.name for tensor in graph.outputs]
+        return Subgraph(
+            graph,
+            tensors,
+            tuple(tensor.buffer for tensor in table.tensors or []),
+            _ints(table.inputs),
+            _ints(table.outputs),
+        )
+
+    def _tensor(self, table: Any) -> Tensor:
+        name = _text(table.name)
+        shape = _ints(table.shape)
+        dtype = _DTYPES.get(table.type) or (_FOREIGN.get(table.type) if self.foreign else None)
+        if dtype is None:
+            raise UnreadableFile(f"tensor '{name}' has the unknown type {table.type}")
+        if not 0 <= table.buffer < len(self.buffers):
+            raise UnreadableFile(f"tensor '{name}' has no buffer {table.buffer}")
+        data = None
+        stored = self.buffers[table.buffer]
+        if table.buffer and (stored.size or 0 in shape):  # buffer 0 means "computed"
+            data = self._array(name, stored, dtype, shape)
+        quantization = self._quantization(name, table.quantization, dtype)
+        free = _ints(table.shapeSignature) if table.shapeSignature is not None else None
+        return Tensor(shape, dtype, quantization, data, name, free)
+
+    def _array(self, name: str, data: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        elements = int(np.prod(shape, dtype=np.int64))
+        wanted = (elements + 1) // 2 if dtype == INT4 else elements * dtype.itemsize
+        if data.size != wanted or dtype.hasobject:
+            if self.foreign:  # sparse, or text
+                return data
+            raise UnreadableFile(f"constant '{name}' has {data.size} bytes instead of {wanted}")
+        if dtype == INT4:
+            return _halves(data)[:elements].reshape(shape)
+        return np.frombuffer(data, dtype).reshape(shape)  # np.frombuffer takes unaligned data, too
+
+    def _quantization(self, name: str, table: Any, dtype: np.dtype[Any]) -> Quantization | None:
+        if table is None or not isinstance(table.scale, np.ndarray):
+            return None
+        zero_point = table.zeroPoint
+        if not isinstance(zero_point, np.ndarray) or zero_point.shape != table.scale.shape:
+            if not self.foreign:
+                raise UnreadableFile(f"tensor '{name}' has no zero point for each of its scales")
+            zero_point = np.zeros(table.scale.shape, np.int64)
+        return Quantization(table.scale, zero_point, int(table.quantizedDimension), dtype)
+
+    def _operator(self, table: Any, tensors: Sequence[Tensor]) -> Operator:
+        if not 0 <= table.opcodeIndex < len(self.codes):
+            raise UnreadableFile(f"an operator has no code {table.opcodeIndex}")
+        code = self.codes[table.opcodeIndex]
+        kind = _kind_names().get(max(code.builtinCode, code.deprecatedBuiltinCode))
+        if kind is None:
+            raise UnreadableFile(f"there is no builtin operator {code.builtinCode}")
+        outputs = tuple(_pick(tensors, _ints(table.outputs)))
+        options = table.builtinOptions or table.builtinOptions2
+        return Operator(
+            kind,
+            tuple(_pick(tensors, _ints(table.inputs), absent=self.foreign)),
+            outputs,
+            {} if options is None else dict(vars(options)),
+            code.version,
+            outputs[0].name if outputs else "",
+        )
 
 
-def _attach_bodies(number: int, subgraphs: Sequence[Subgraph]) -> None:
+def _attach_bodies(number: int, subgraphs: Sequence[Subgraph], foreign: bool) -> None:
     """Numbers of subgraphs among the options become the graphs themselves."""
+    first = -1 if foreign else number  # the writer puts a graph before its bodies
     for operator in subgraphs[number].graph.operators:
         for option in [name for name in operator.options if name.endswith(_BODY)]:
             body = int(operator.options.pop(option))
-            if not number < body < len(subgraphs):  # the writer puts a graph before its bodies
+            if not first < body < len(subgraphs) or body == number:
                 raise UnreadableFile(f"subgraph {number} cannot run subgraph {body}")
             operator.bodies[option] = subgraphs[body].graph
-
-
-def _tensor(table: Any, buffers: list[Array]) -> Tensor:
-    name = _text(table.name)
-    shape = _ints(table.shape)
-    if table.type not in _DTYPES:
-        raise UnreadableFile(f"tensor '{name}' has the unknown type {table.type}")
-    dtype = _DTYPES[table.type]
-    if not 0 <= table.buffer < len(buffers):
-        raise UnreadableFile(f"tensor '{name}' has no buffer {table.buffer}")
-    data = None
-    if table.buffer and (buffers[table.buffer].size or 0 in shape):  # buffer 0 means "computed"
-        data = _array(name, buffers[table.buffer], dtype, shape)
-    quantization = _quantization(name, table.quantization, dtype)
-    free = _ints(table.shapeSignature) if table.shapeSignature is not None else None
-    return Tensor(shape, dtype, quantization, data, name, free)
-
-
-def _array(name: str, data: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    elements = int(np.prod(shape, dtype=np.int64))
-    wanted = (elements + 1) // 2 if dtype == INT4 else elements * dtype.itemsize
-    if data.size != wanted:
-        raise UnreadableFile(f"constant '{name}' has {data.size} bytes instead of {wanted}")
-    if dtype == INT4:
-        return _halves(data)[:elements].reshape(shape)
-    return np.frombuffer(data, dtype).reshape(shape)  # np.frombuffer takes unaligned data, too
 
 
 def _halves(data: Array) -> Array:
@@ -168,39 +233,11 @@ def _halves(data: Array) -> Array:
     return np.stack([low, high], axis=1).reshape(-1).astype(INT4)
 
 
-def _quantization(name: str, table: Any, dtype: np.dtype[Any]) -> Quantization | None:
-    if table is None or not isinstance(table.scale, np.ndarray):
-        return None
-    zero_point = table.zeroPoint
-    if not isinstance(zero_point, np.ndarray) or zero_point.shape != table.scale.shape:
-        raise UnreadableFile(f"tensor '{name}' has no zero point for each of its scales")
-    return Quantization(table.scale, zero_point, int(table.quantizedDimension), dtype)
-
-
 def _blocks(table: Any, tensors: Sequence[Tensor]) -> Blocks | None:
     if table is None or table.detailsType != schema.QuantizationDetails.BlockwiseQuantization:
         return None
     (scales,) = _pick(tensors, [table.details.scales])
     return Blocks(scales, int(table.details.blockSize))
-
-
-def _operator(table: Any, codes: Sequence[Any], tensors: Sequence[Tensor]) -> Operator:
-    if not 0 <= table.opcodeIndex < len(codes):
-        raise UnreadableFile(f"an operator has no code {table.opcodeIndex}")
-    code = codes[table.opcodeIndex]
-    kind = _kind_names().get(max(code.builtinCode, code.deprecatedBuiltinCode))
-    if kind is None:
-        raise UnreadableFile(f"there is no builtin operator {code.builtinCode}")
-    outputs = tuple(_pick(tensors, _ints(table.outputs)))
-    options = table.builtinOptions or table.builtinOptions2
-    return Operator(
-        kind,
-        tuple(_pick(tensors, _ints(table.inputs))),
-        outputs,
-        {} if options is None else dict(vars(options)),
-        code.version,
-        outputs[0].name if outputs else "",
-    )
 
 
 @cache
@@ -219,11 +256,13 @@ def _signature(table: Any) -> Signature:
     return Signature(_text(table.signatureKey), entries(table.inputs), entries(table.outputs))
 
 
-def _pick(tensors: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor]:
+def _pick(
+    tensors: Sequence[Tensor], indices: Sequence[int], *, absent: bool = False
+) -> list[Tensor]:
     for index in indices:
-        if not 0 <= index < len(tensors):
+        if not (0 <= index < len(tensors) or (absent and index == -1)):
             raise UnreadableFile(f"there is no tensor {index}")
-    return [tensors[index] for index in indices]
+    return [ABSENT if index == -1 else tensors[index] for index in indices]
 
 
 def _ints(vector: Any) -> tuple[int, ...]:
