@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Color = Literal["rgb", "bgr", "gray"]
+Resample = Literal["nearest", "lanczos", "bilinear", "bicubic"]
+#: by the number that Pillow, and transformers after it, give them
+RESAMPLE_BY_NUMBER: Mapping[int, Resample] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}
 Layout = Literal["auto", "nchw", "nhwc"]
 
 
@@ -26,7 +35,9 @@ class ImagePreprocessing:
 
     Attributes:
         resize: the short side in pixels, or (height, width) exactly. None: just large enough to
-            cover the crop. Bilinear with antialiasing.
+            cover the crop.
+        resample: how pixels are computed when the size changes, with antialiasing but for
+            `nearest`.
         crop: side, or (height, width), of the centre that is kept. None: the model's input size.
         color: order of the channels; `gray` is the luma of ITU-R 601.
         mean, std: one number per channel in that order, or one for all.
@@ -39,6 +50,7 @@ class ImagePreprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     layout: Layout = "auto"
+    resample: Resample = "bilinear"
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -145,7 +157,8 @@ class ImagePreprocessing:
         if self.crop is None or self.layout == "auto":
             raise ValueError("preprocessing must be settled by for_input first")
         converted = picture.convert("L" if self.color == "gray" else "RGB")
-        cropped = _centre(_resized(converted, self.resize, _pair(self.crop)), _pair(self.crop))
+        crop = _pair(self.crop)
+        cropped = _centre(_resized(converted, self.resize, crop, self.resample), crop)
         pixels = np.asarray(cropped, dtype=np.float32)
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)
         if self.color == "bgr":
@@ -175,7 +188,12 @@ def _as_dtype(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
     return rounded.astype(dtype)
 
 
-def _resized(picture: Image, resize: int | tuple[int, int] | None, crop: tuple[int, int]) -> Image:
+def _resized(
+    picture: Image,
+    resize: int | tuple[int, int] | None,
+    crop: tuple[int, int],
+    resample: Resample,
+) -> Image:
     from PIL.Image import Resampling
 
     width, height = picture.size
@@ -190,7 +208,7 @@ def _resized(picture: Image, resize: int | tuple[int, int] | None, crop: tuple[i
         long = max(int(max(width, height) * ratio), short)
         size = (short, long) if width <= height else (long, short)
         size = (max(size[0], crop[1]), max(size[1], crop[0]))  # rounding must not undercut
-    return picture if size == picture.size else picture.resize(size, Resampling.BILINEAR)
+    return picture if size == picture.size else picture.resize(size, Resampling[resample.upper()])
 
 
 def _centre(picture: Image, crop: tuple[int, int]) -> Image:
