@@ -44,6 +44,8 @@ _FOREIGN: dict[int, np.dtype[Any]] = {
     schema.TensorType.RESOURCE: np.dtype(object),
     schema.TensorType.VARIANT: np.dtype(object),
 }
+#: option of a custom operator that holds its name
+CUSTOM_CODE = "customCode"
 #: an input that is left out, in the place where it would be
 ABSENT = Tensor((0,), np.dtype(np.int32), data=np.zeros(0, np.int32))
 
@@ -206,11 +208,12 @@ class _Reader:
             raise UnreadableFile(f"there is no builtin operator {code.builtinCode}")
         outputs = tuple(_pick(tensors, _ints(table.outputs)))
         options = table.builtinOptions or table.builtinOptions2
+        named = {} if code.customCode is None else {CUSTOM_CODE: _text(code.customCode)}
         return Operator(
             kind,
             tuple(_pick(tensors, _ints(table.inputs), absent=self.foreign)),
             outputs,
-            {} if options is None else dict(vars(options)),
+            named if options is None else dict(vars(options)),
             code.version,
             outputs[0].name if outputs else "",
         )

@@ -10,19 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+
+_WITHOUT_DELEGATES = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 class LoadFailure(Exception):
     """LiteRT refused a model; the text says why, in LiteRT's words."""
 
 
-def load(model: bytes | Path, threads: int) -> Any:
-    """An interpreter with XNNPACK and its tensors allocated. Raises LoadFailure."""
+def load(model: bytes | Path, threads: int, *, delegates: bool = True) -> Any:
+    """An interpreter with its tensors allocated; its `delegates` are those by default, XNNPACK.
+
+    Raises LoadFailure.
+    """
+    kernels = OpResolverType.AUTO if delegates else _WITHOUT_DELEGATES
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
     with _captured_stderr() as chatter:
         try:
-            interpreter = Interpreter(**source, num_threads=threads)
+            interpreter = Interpreter(
+                **source, num_threads=threads, experimental_op_resolver_type=kernels
+            )
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             reason = f"{error} {_last_error(chatter)}".strip()
