@@ -13,6 +13,7 @@ EXTRAS = {
     "jax": "jax",
     "jax2onnx": "jax",
     "keras": "tensorflow",
+    "safetensors": "torch",
     "skl2onnx": "sklearn",
     "sklearn": "sklearn",
     "tensorflow": "tensorflow",

@@ -44,7 +44,7 @@ class SourceOptions:
     Attributes:
         input_shapes: per input; a name in the place of a size keeps that dimension free.
         example: one real input, arrays by input name, where there are data that tell without
-            knowing the model.
+            knowing the model; see `edgewise.data.peek`, which names pictures "".
         weights: state dict for the module that a factory makes.
         signature: of a SavedModel with several.
         task: of a Hugging Face model, such as `image-classification`.

@@ -22,7 +22,7 @@ from edgewise.calibration import Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
-from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source
+from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source, peek
 from edgewise.data.preprocessing import Preprocessing
 from edgewise.errors import ModelError
 from edgewise.exporters import ExportResult, Shapes
@@ -220,9 +220,10 @@ def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
     project = run.plan.project
     spec = project.data.calibration or project.data.evaluation
     with run.stage("export"):
+        first = peek(spec, image=run.plan.image)
         exported = export_model(
             project.model.source if model is None else model,
-            options=source_options(project),
+            options=replace(source_options(project), example=first),
             example=None
             if spec is None
             else lambda inputs, told: open_source(

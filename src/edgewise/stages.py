@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import onnx_ir as ir
 import edgewise.targets
 from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
-from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source
+from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source, peek
 from edgewise.errors import UsageError
 from edgewise.exporters import ExampleOpener, ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
@@ -81,6 +82,8 @@ def export(
         DataError: the example data cannot be read.
     """
     opener: ExampleOpener | None = None
+    if isinstance(example, str | Path):
+        options = replace(options, example=peek(example, image=image, base=options.base))
     if example is not None:
         opener = lambda inputs, told: _open(example, inputs, image or told, MOST_SAMPLES, False)  # noqa: E731
     result = export_model(

@@ -2,6 +2,7 @@
 
 from edgewise.data.image import ImagePreprocessing
 from edgewise.data.opening import open_source
+from edgewise.data.peek import peek
 from edgewise.data.source import DataSource, InputSpec, Sample
 from edgewise.data.specs import fit_feeds, input_specs
 
@@ -13,4 +14,5 @@ __all__ = [
     "fit_feeds",
     "input_specs",
     "open_source",
+    "peek",
 ]

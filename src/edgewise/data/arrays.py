@@ -137,6 +137,20 @@ class ArraySource:
         return fit_array(self._image.apply(Image.fromarray(pixels), spec.dtype), spec, where)
 
 
+def first_rows(path: Path) -> dict[str, Array]:
+    """The first row of every array by name, with an axis of 1 before it.
+
+    Raises DataError: the file is damaged, or an array holds Python objects.
+    """
+    rows = {}
+    with zipfile.ZipFile(path) as archive:
+        for name, header in _headers(path).items():
+            if header.shape and header.shape[0]:
+                with _Member(archive, path, name) as member:
+                    rows[name] = next(member.rows([0]))[None]
+    return rows
+
+
 class _Header:
     """Shape and type of an array in the archive, read without its data."""
 
