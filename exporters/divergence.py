@@ -101,12 +101,12 @@ def difference_error(
         )
     except Exception:  # the source's runtime may raise anything; the message is poorer without it
         first = None
-    writer = opened.exporter or "reading it"
+    writer = opened.exporter or "whoever made the ONNX model"
     why = f"{found}; {first}" if first else str(found)
     return ModelError(
         "the exported model does not compute what its source computes",
         where=f"output '{found.output}'",
-        why=f"{why}; it comes so from {writer}",
+        why=f"{why}; {writer} wrote it so",
         remedy=_remedy(opened.exporter),
     )
 
@@ -193,9 +193,11 @@ def first_layer(
     if first is None:
         return None
     before = next((x for x in reversed(known[: known.index(first)]) if x.value), None)
+    # layers that were fused share a node, whose result is that of the last of them
+    fused = [found for found in missing if found.nodes[-1:] == first.nodes[-1:]]
     return FirstLayer(
         first.layer,
         first.operators,
-        first.ratio,
+        min((found.ratio for found in fused if found.ratio is not None), default=None),
         None if before is None or before.ratio is None else (before.layer, before.ratio),
     )

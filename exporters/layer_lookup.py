@@ -133,7 +133,6 @@ class LayerLookup:
         return compare(form, flat)[1]
 
     def _named(self, layer: str) -> tuple[ir.Node, ...]:
-        if layer in self._makers:
-            return (self._makers[layer],)
         word = re.compile(rf"(?<![\w.]){re.escape(layer)}(?!\w)")
-        return tuple(node for node in self._nodes if word.search(node.name or ""))
+        maker = self._makers.get(layer)
+        return tuple(n for n in self._nodes if n is maker or word.search(n.name or ""))
