@@ -17,6 +17,7 @@ from edgewise.data.specs import input_specs
 from edgewise.exporters.opened import Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
+from edgewise.exporters.quantized import as_float, as_rounded, with_surviving_ranges
 from edgewise.exporters.quiet import quiet
 from edgewise.exporters.source import open_source_model
 from edgewise.findings import Finding
@@ -84,22 +85,25 @@ def export(
         options = replace(options, base=base)
     if input_shapes is not None:
         options = replace(options, input_shapes=input_shapes)
-    opened = open_source_model(source, options)
+    opened = as_float(open_source_model(source, options))
     progress.step("bringing it to canonical form")
     # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
     fixed = options.input_shapes if opened.kind.startswith("onnx") else None
     with quiet():  # shape inference logs what it cannot infer
         hub = prepare(opened.model, input_shapes=fixed)
+        prepared = ir.from_proto(ir.to_proto(hub)) if opened.ranges else hub
         findings = canonicalize(hub)
     specs = input_specs(hub)
     progress.step("comparing it with its source")
     samples = early or _opened(example, specs, opened.preprocessing)
-    parity = measure_parity(opened, hub, specs, (sample.feeds for sample in samples))
+    opened, lost = with_surviving_ranges(opened, prepared, hub, specs)
+    with_rounding = as_rounded(opened, hub)
+    parity = measure_parity(*with_rounding, specs, (sample.feeds for sample in samples))
     return ExportResult(
         hub,
         opened.kind,
         parity,
-        (*opened.findings, *findings, *_unmeasured(parity)),
+        (*opened.findings, *findings, *lost, *_unmeasured(parity)),
         opened.exporter,
         opened.preprocessing,
         opened.labels,

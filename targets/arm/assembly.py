@@ -11,7 +11,13 @@ import onnx_ir.passes.common as common
 
 from edgewise.errors import ModelError
 from edgewise.findings import Finding
-from edgewise.graph import activation_dtypes, constant, node_label, prepare
+from edgewise.graph import (
+    activation_dtypes,
+    constant,
+    forget_known_ranges,
+    node_label,
+    prepare,
+)
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
 from edgewise.graph.prepare import settle
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
@@ -54,6 +60,7 @@ def prepared(model: ir.Model, chosen: ArmOptions) -> ir.Model:
     if chosen.accuracy_level is not None and unpack_matmul_nbits(ready):
         settle(ready)
     take_detours(ready)
+    forget_known_ranges(ready)
     return ready
 
 

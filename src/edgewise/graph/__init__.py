@@ -4,6 +4,11 @@ Every stage holds a model as `onnx_ir.Model`. Nothing here knows of targets or q
 """
 
 from edgewise.graph.io import load, save, to_bytes
+from edgewise.graph.known_ranges import (
+    attach_known_ranges,
+    forget_known_ranges,
+    known_ranges,
+)
 from edgewise.graph.prepare import HUB_OPSET, prepare
 from edgewise.graph.quantized import (
     TensorQuantization,
@@ -28,10 +33,13 @@ __all__ = [
     "TensorQuantization",
     "activation_dtypes",
     "add_initializer",
+    "attach_known_ranges",
     "attribute",
     "constant",
     "consumers",
+    "forget_known_ranges",
     "is_quantized_model",
+    "known_ranges",
     "load",
     "node_label",
     "prepare",

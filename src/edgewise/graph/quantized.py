@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -47,6 +48,13 @@ class TensorQuantization:
         scale, zero = self._spread(self.scale, quantized), self._spread(self.zero_point, quantized)
         centred = quantized.astype(np.int32) - zero.astype(np.int32)
         return np.asarray(np.multiply(centred, scale, dtype=np.float32))  # 0-d gives a scalar
+
+    def quantize(self, real: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """The integers that QuantizeLinear stores: rounded half to even, then saturated."""
+        scale, zero = self._spread(self.scale, real), self._spread(self.zero_point, real)
+        steps = np.rint(real / scale).astype(np.float64) + zero.astype(np.float64)
+        limits = ml_dtypes.iinfo(self.zero_point.dtype)
+        return np.asarray(np.clip(steps, limits.min, limits.max)).astype(self.zero_point.dtype)
 
     def _spread(self, part: npt.NDArray[Any], data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if part.ndim == 0 or self.axis is None:
