@@ -31,12 +31,16 @@ _IN_MEMORY = {"write_state": "coreml_update_state"}
 @dataclass(frozen=True, slots=True)
 class LoadedFunction:
     """One function of a package: as MIL, with its weights read in, which inputs are images, what
-    fills those that may be left out, and which have several sizes."""
+    fills those that may be left out, and which have several sizes; and of the package the version
+    of its specification, the names of all functions, and its metadata."""
 
     function: Any
     images: Mapping[str, ImageInput]
     defaults: Mapping[str, float]
     sizes: Mapping[str, FlexibleShape]
+    specification_version: int
+    functions: tuple[str, ...]
+    metadata: Mapping[str, str]
 
 
 def load_program(
@@ -58,6 +62,7 @@ def load_program(
     _check_kind(package)
     model_file = _model_file(package)
     spec = _parse(model_file, package)
+    functions = tuple(sorted(spec.mlProgram.functions))
     name = _choose(spec, name, package)
     specialization = spec.mlProgram.functions[name]
     if specialization.opset not in specialization.block_specializations:
@@ -83,7 +88,13 @@ def load_program(
     description = described.get(name, spec.description)
     function = program.functions[name]
     return LoadedFunction(
-        function, image_inputs(description), default_values(description), input_sizes(description)
+        function,
+        image_inputs(description),
+        default_values(description),
+        input_sizes(description),
+        spec.specificationVersion,
+        functions,
+        dict(spec.description.metadata.userDefined),
     )
 
 
