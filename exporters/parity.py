@@ -150,8 +150,10 @@ class _Output:
     same: int = 0
     rows: int = 0
 
-    def add(self, difference: float, ratio: float, reference: Array, found: Array) -> None:
+    def add_errors(self, difference: float, ratio: float) -> None:
         self.absolute, self.relative = max(self.absolute, difference), max(self.relative, ratio)
+
+    def add_rows(self, reference: Array, found: Array) -> None:
         if self.argmax_reason is None and reference.size:
             same, rows = same_top(reference, found)
             self.same, self.rows = self.same + same, self.rows + rows
@@ -202,7 +204,7 @@ class _Pair:
             self._sizes_reason = "the examples are too small to be cut"
             return
         try:
-            self._compare(feed, f" with {sizes}")
+            self._compare(feed, f" with {sizes}", new=new)
         except _NotComparable as failure:
             self._sizes_reason = f"the source cannot be run with {sizes} ({failure})"
             return
@@ -223,7 +225,7 @@ class _Pair:
             self._sizes_reason,
         )
 
-    def _compare(self, feed: Feed, where: str = "") -> None:
+    def _compare(self, feed: Feed, where: str = "", *, new: bool = True) -> None:
         """Raises EdgewiseError: they differ, or the hub model cannot be run `where` it should."""
         try:
             wanted = self._run(feed)
@@ -244,7 +246,9 @@ class _Pair:
                     raise _NotComparable("the source gives another result each time it is run")
                 shown = Difference(output.name, difference, ratio, self._tolerance, where)
                 raise difference_error(self._opened, self._hub, feed, wanted, shown)
-            output.add(difference, ratio, reference, array)
+            output.add_errors(difference, ratio)
+            if new:
+                output.add_rows(reference, array)
 
     def _run_hub(self, feed: Feed, where: str) -> dict[str, Array]:
         try:

@@ -168,20 +168,27 @@ def table_rows(model: ir.Model) -> dict[str, int]:
 
 
 def _selected(start: ir.Value) -> Iterator[int]:
-    waiting, seen = [start], {start}
+    """Rows of the tables, less what constants add to the indices on their way."""
+    waiting, seen = [(start, 0)], {start}
     while waiting:
-        value = waiting.pop()
+        value, added = waiting.pop()
         for use in value.uses():
             node = use.node
             if use.idx == 1 and node.op_type in ("Gather", "GatherElements"):
-                yield _axis_size(node)
+                yield _axis_size(node) - added
             elif use.idx == 0 and node.op_type == "OneHot":
                 depth = constant(node.inputs[1])
-                yield 0 if depth is None else int(depth.reshape(-1)[0])
+                yield 0 if depth is None else int(depth.reshape(-1)[0]) - added
             elif node.op_type in _PASSES_INDICES:
                 new = [out for out in node.outputs if out not in seen]
                 seen.update(new)
-                waiting.extend(new)
+                waiting.extend((out, added + _addend(node, 1 - use.idx)) for out in new)
+
+
+def _addend(node: ir.Node, index: int) -> int:
+    """The largest that a node adds to an index; 0 for one that is no Add of a constant."""
+    array = constant(node.inputs[index]) if node.op_type == "Add" else None
+    return 0 if array is None or not array.size else max(int(array.max()), 0)
 
 
 def _axis_size(node: ir.Node) -> int:
