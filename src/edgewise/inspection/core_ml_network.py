@@ -54,6 +54,8 @@ _WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "prelu": ("alpha",),
     "rnn": ("weight_ih", "weight_hh", "bias"),
 }  # fmt: skip
+#: of compressed weights: what is not stored for each of them
+_SCALES = frozenset({"offset", "scale", "shape", "vector_axis", "zero_point"})
 _MATRICES = ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back")
 
 
@@ -197,12 +199,12 @@ def _plain(variable: Any) -> Iterator[Stored]:
 
 
 def _compressed(operation: Any, known: Mapping[str, tuple[Stored, ...]]) -> Iterator[Stored]:
-    """What `constexpr_...` expands, in the form it is stored in; bytes are those of the numbers and
-    tables, without scales. What expands the result of another one keeps that one's form."""
+    """What `constexpr_...` expands, in the form it is stored in; bytes are those of the numbers,
+    masks and tables, without scales. What expands the result of another one keeps that one's form."""
     given = {parameter: variable for parameter, variable in _read(operation)}
     output = operation.outputs[-1]
     elements = prod(shape_of(output) or ())
-    stored = sum(_stored_bytes(variable) for variable in given.values())
+    stored = sum(_stored_bytes(given[name]) for name in given if name not in _SCALES)
     inner = [held[0] for v in given.values() if (held := known.get(v.name)) and v.op is not None
              and str(v.op.op_type).startswith("constexpr_")]  # fmt: skip
     if "lut" in given:

@@ -4,8 +4,7 @@
    indices, scales and zero points, the bounds of a Clip, single numbers beside weights.
 2. What is computed from constants alone (a dequantized, transposed or widened weight) is that
    constant for whoever reads it: runtimes compute it once.
-3. Free dimensions are 1; a shape that inference then leaves open is looked for in the folded form
-   of the model.
+3. Free dimensions are 1; a shape that inference then leaves open is that of a run.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.errors import EdgewiseError
 from edgewise.graph import attribute, node_label
-from edgewise.graph.bodies import bodies_of, captured, trip_count
-from edgewise.graph.prepare import fix_input_shapes, prepare
+from edgewise.graph.bodies import bodies_of, captured, infer_loop_shapes, trip_count
+from edgewise.graph.prepare import fix_input_shapes
 from edgewise.inspection.network import Effect, Network, Operation, Stored, Value
+from edgewise.inspection.observed_shapes import observe_shapes
 from edgewise.inspection.onnx_macs import STANDARD, UnknownShape, is_known, macs_of
 
 _QUANTIZE = {"QuantizeLinear": "quantize", "DequantizeLinear": "dequantize"}
@@ -97,15 +96,15 @@ def network_of(model: ir.Model, input_shapes: Mapping[str, Sequence[int | str]])
     if model.functions:
         common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
-    if any(value.shape is None or not value.shape.is_static() for value in _made(model)):
-        _look_up_shapes(model)
+    _infer_shapes(model)
+    infer_loop_shapes(model, _infer_shapes)
+    observe_shapes(model)
     common.TopologicalSortPass()(model)
     return _Reader().network(model.graph, free)
 
 
-def _made(model: ir.Model) -> list[ir.Value]:
-    return [out for node in model.graph.all_nodes() for out in node.outputs if out.name]
+def _infer_shapes(model: ir.Model) -> None:
+    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
 
 
 def _fix_free_dimensions(model: ir.Model) -> tuple[str, ...]:
@@ -122,20 +121,6 @@ def _fix_free_dimensions(model: ir.Model) -> tuple[str, ...]:
     if shapes:
         fix_input_shapes(model, shapes, None)
     return tuple(found)
-
-
-def _look_up_shapes(model: ir.Model) -> None:
-    """Shapes that only the folded model tells; names survive there, and what did not is left."""
-    try:
-        folded = prepare(model)
-    except EdgewiseError:  # what cannot be folded is counted as far as it is known
-        return
-    known = {value.name: value for value in _made(folded)}
-    known |= {v.name: v for v in folded.graph.initializers.values()}
-    for value in _made(model):
-        found = known.get(value.name)
-        if found is not None and (value.shape is None or not value.shape.is_static()):
-            value.shape, value.type = found.shape, value.type or found.type
 
 
 @dataclass(slots=True)
