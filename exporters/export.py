@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
+from edgewise.data.notes import attach, notes_of
 from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
-from edgewise.exporters.opened import Shapes, SourceKind, SourceOptions
+from edgewise.exporters.opened import OpenedModel, Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
 from edgewise.exporters.quantized import as_float, as_rounded, with_surviving_ranges
@@ -87,15 +88,13 @@ def export(
         options = replace(options, input_shapes=input_shapes)
     opened = as_float(open_source_model(source, options))
     progress.step("bringing it to canonical form")
-    # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
-    fixed = options.input_shapes if opened.kind.startswith("onnx") else None
-    with quiet():  # shape inference logs what it cannot infer
-        hub = prepare(opened.model, input_shapes=fixed)
-        prepared = ir.from_proto(ir.to_proto(hub)) if opened.ranges else hub
-        findings = canonicalize(hub)
+    prepared, hub, findings = _canonical(opened, options)
+    notes = notes_of(hub)  # of a hub model that is exported again
+    told, labels = opened.preprocessing or notes.preprocessing, opened.labels or notes.labels
+    attach(hub, told, labels)
     specs = input_specs(hub)
     progress.step("comparing it with its source")
-    samples = early or _opened(example, specs, opened.preprocessing)
+    samples = early or _opened(example, specs, told)
     opened, lost = with_surviving_ranges(opened, prepared, hub, specs)
     with_rounding = as_rounded(opened, hub)
     parity = measure_parity(*with_rounding, specs, (sample.feeds for sample in samples))
@@ -105,10 +104,32 @@ def export(
         parity,
         (*opened.findings, *findings, *lost, *_unmeasured(parity)),
         opened.exporter,
-        opened.preprocessing,
-        opened.labels,
+        told,
+        labels,
         opened.ranges,
     )
+
+
+def hub_model(
+    source: str | Path | ir.Model | onnx.ModelProto | Module, options: SourceOptions
+) -> tuple[OpenedModel, ir.Model]:
+    """A source and its hub model as `export` gives it, compared with nothing: for whoever looks at
+    a model and uses none of its results. Raises what `export` raises of the source."""
+    opened = as_float(open_source_model(source, options))
+    return opened, _canonical(opened, options)[1]
+
+
+def _canonical(
+    opened: OpenedModel, options: SourceOptions
+) -> tuple[ir.Model, ir.Model, tuple[Finding, ...]]:
+    """The model prepared and then canonical, and what was left alone. Both are one object where
+    nobody asks for the first."""
+    # torch has fixed the shapes while tracing; an ONNX model has its inputs fixed here
+    fixed = options.input_shapes if opened.kind.startswith("onnx") else None
+    with quiet():  # shape inference logs what it cannot infer
+        hub = prepare(opened.model, input_shapes=fixed)
+        prepared = ir.from_proto(ir.to_proto(hub)) if opened.ranges else hub
+        return prepared, hub, canonicalize(hub)
 
 
 def _opened(
