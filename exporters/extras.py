@@ -10,8 +10,11 @@ from edgewise.exporters.quiet import quiet
 
 #: module -> the extra of `pip install edgewise[...]` that brings it
 EXTRAS = {
+    "equinox": "jax",
+    "flax": "jax",
     "jax": "jax",
     "jax2onnx": "jax",
+    "joblib": "sklearn",
     "keras": "tensorflow",
     "safetensors": "torch",
     "skl2onnx": "sklearn",

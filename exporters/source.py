@@ -10,26 +10,31 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 from typing import cast
 
 from edgewise.errors import ModelError, UsageError
+from edgewise.exporters.hub_name import is_hub_name
 from edgewise.exporters.opened import OpenedModel, SourceOptions
 from edgewise.exporters.quiet import quiet
-from edgewise.exporters.hub_name import is_hub_name
 from edgewise.exporters.taken_options import Taken, check_options
 from edgewise.references import describe, is_reference, resolve
 
 KINDS = (
-    "a .onnx file, a torch.export .pt2, a TorchScript .pt, or package.module:factory of a PyTorch "
-    "or an ONNX model"
+    "a file (.onnx, .pt2, .pt, .keras, .h5, .tflite, .joblib), the folder of a SavedModel or of a "
+    "Hugging Face model, or package.module:factory of a PyTorch, Keras, scikit-learn, JAX or ONNX "
+    "model"
 )
 _PYTORCH = "edgewise.exporters.pytorch"
 _TENSORFLOW = "edgewise.exporters.tensorflow"
 _HUGGINGFACE = "edgewise.exporters.huggingface"
+_SKLEARN = "edgewise.exporters.sklearn"
+_JAX = "edgewise.exporters.jax"
 #: suffix -> "module:function" that takes (path, options)
 FILES: Mapping[str, str] = {
     ".h5": f"{_TENSORFLOW}:open_keras_file",
@@ -38,8 +43,9 @@ FILES: Mapping[str, str] = {
     ".onnx": "edgewise.exporters.onnx_files:open_onnx",
     ".pt2": f"{_PYTORCH}:open_program",
     ".tflite": "edgewise.exporters.tflite:open_tflite",
+    **dict.fromkeys((".joblib", ".pickle", ".pkl"), f"{_SKLEARN}:open_pickle"),
     **dict.fromkeys(
-        (".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".th"), f"{_PYTORCH}:open_file"
+        (".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".th"), f"{_PYTORCH}:open_file"
     ),
 }
 #: file in a folder -> "module:function" that takes (folder, options)
@@ -56,6 +62,8 @@ OBJECTS: Mapping[str, str] = {
     "tensorflow": f"{_TENSORFLOW}:open_function",
     "transformers": f"{_HUGGINGFACE}:open_object",  # before torch, which its models derive from
     "torch": f"{_PYTORCH}:open_module",
+    "sklearn": f"{_SKLEARN}:open_estimator",
+    **dict.fromkeys(("equinox", "flax", "jaxlib"), f"{_JAX}:open_function"),
 }
 #: takes (name, options) where a text is neither path nor reference, but could be a hub's
 _HUB = f"{_HUGGINGFACE}:open_hub"
@@ -72,6 +80,9 @@ TAKEN: Mapping[str, Taken] = {
         (f"{_HUGGINGFACE}:{opener}" for opener in ("open_folder", "open_hub", "open_object")),
         Taken("Hugging Face models", ("task", "exporter", "allow_code")),
     ),
+    f"{_SKLEARN}:open_estimator": Taken("scikit-learn models"),
+    f"{_SKLEARN}:open_pickle": Taken("pickles", ("allow_code",)),
+    f"{_JAX}:open_function": Taken("JAX models"),
     f"{_PYTORCH}:open_program": Taken("exported programs"),
     f"{_PYTORCH}:open_file": Taken("files of PyTorch", ("exporter", "allow_code")),
     f"{_PYTORCH}:open_module": Taken("PyTorch modules", ("weights", "exporter", "allow_code")),
@@ -120,6 +131,8 @@ def _referenced(text: str, options: SourceOptions) -> OpenedModel:
 
 def _object(made: object, options: SourceOptions, where: str) -> OpenedModel:
     opener = _opener(made)
+    if opener is None and isinstance(made, FunctionType) and "jax" in sys.modules:
+        opener = f"{_JAX}:open_function"  # a function of its module's own, not jitted
     if opener is None:
         raise ModelError(
             "is no model that can be exported",
