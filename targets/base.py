@@ -153,6 +153,8 @@ class EmitOptions:
     preprocessing: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # [targets.<name>] beyond precision
     about: About = About()
+    #: files that an application needs beside the artifact, by name
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Target(Protocol):

@@ -84,7 +84,7 @@ def _image(subject: Subject) -> Recipe:
 
 
 def _picture_size(config: Any, processor: Any) -> tuple[int, int, int]:
-    """Channels, height and width: of the processor's result, else of the configuration, else 224."""
+    """Channels, height and width: of what the processor makes, else of the configuration."""
     settings = {} if processor is None else processor.to_dict()
     size = settings.get("crop_size") if settings.get("do_center_crop") else settings.get("size")
     size = size or {}

@@ -12,16 +12,17 @@ from edgewise import stages
 from edgewise.cli_run import Terminal
 from edgewise.config import OptionValue, Project
 from edgewise.config_file import from_flags, load_project
-from edgewise.data import input_specs, open_source
+from edgewise.data.notes import notes_of
 from edgewise.errors import BudgetMissed, UsageError
 from edgewise.graph import is_quantized_model, load
+from edgewise.hub_data import for_application, open_for
 from edgewise.labels import labels_for
 from edgewise.pipeline import build_project, importable
 from edgewise.plan import (
     about,
     check_paths,
+    data_settings,
     default_name,
-    image_preprocessing,
     source_options,
 )
 from edgewise.refusals import raise_refusals
@@ -99,7 +100,7 @@ def export_command(terminal: Terminal, file: Path | None, values: Values, out: P
             project.model.source,
             options=source_options(project),
             example=project.data.calibration or project.data.evaluation,
-            image=image_preprocessing(project.data.image),
+            settings=data_settings(project.data),
             out=out,
             progress=terminal.progress,
         )
@@ -120,7 +121,7 @@ def calibrate_command(terminal: Terminal, file: Path | None, values: Values, out
         statistics = stages.calibrate(
             project.model.source,
             project.data.calibration,
-            image=image_preprocessing(project.data.image),
+            settings=data_settings(project.data),
             limit=project.data.limit,
             out=out,
             progress=terminal.progress,
@@ -174,18 +175,17 @@ def emit_command(
 
 def _emit_options(project: Project, model: ir.Model, own: Mapping[str, OptionValue]) -> EmitOptions:
     """What a build of the same project would tell the target."""
-    image, inputs = image_preprocessing(project.data.image), input_specs(model)
+    settings = data_settings(project.data)
     specs = (project.data.evaluation, project.data.calibration)
     if project.data.labels is not None:
         specs = (None, None)  # the file tells
-    sources = [
-        None if spec is None else open_source(spec, inputs=inputs, image=image) for spec in specs
-    ]
-    alone = image is not None and len(inputs) == 1
+    sources = [None if spec is None else open_for(model, spec, settings) for spec in specs]
+    preprocessing, beside = for_application(model, settings)
     return EmitOptions(
         name=project.model.name or default_name(project.model.source),
-        labels=labels_for(model, project.data.labels, sources),
-        preprocessing=image.for_input(inputs[0]).as_dict() if image and alone else None,
+        labels=labels_for(model, project.data.labels, sources, told=notes_of(model).labels),
+        preprocessing=preprocessing,
+        beside=beside,
         options=own,
         about=about(project.model),
     )

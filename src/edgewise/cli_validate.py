@@ -16,16 +16,17 @@ from edgewise.cli_commands import raise_missed, stage_project
 from edgewise.cli_run import Terminal
 from edgewise.config import Project
 from edgewise.config_file import refuse_unknown_targets
-from edgewise.data import DataSource, input_specs, open_source
+from edgewise.data import DataSource
 from edgewise.errors import DeviceError, UsageError
 from edgewise.graph import load
+from edgewise.hub_data import open_for
 from edgewise.on_devices import Outcome
 from edgewise.pipeline import importable
 from edgewise.plan import (
     budget_of,
+    data_settings,
     devices_of,
     earlier_counts,
-    image_preprocessing,
     metric_of,
 )
 from edgewise.report import FORMAT, print_results, to_json
@@ -206,10 +207,10 @@ def _evaluation(
     if project.data.evaluation is None:
         return None
     terminal.progress.step("open data")
-    return open_source(
+    return open_for(
+        hub,
         project.data.evaluation,
-        inputs=input_specs(hub),
-        image=image_preprocessing(project.data.image),
+        data_settings(project.data),
         limit=project.data.limit,
         require_labels=metric is not None,
     )

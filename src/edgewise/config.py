@@ -188,9 +188,45 @@ class ImageTable(Table):
         Field(description="Layout that the model's input wants; auto reads it from the shape."),
         Allowed("auto, nchw, nhwc"),
     ] = "auto"
+    resample: Annotated[
+        Literal["bilinear", "bicubic", "lanczos", "nearest"],
+        Field(description="How pixels are computed when a picture is resized."),
+        Allowed("bilinear, bicubic, lanczos, nearest"),
+    ] = "bilinear"
 
 
-_DATA_TEXT = "a path (folder of images, labels .csv, .npz), or package.module:function"
+Column = Size | Annotated[str, Field(min_length=1)]
+
+
+class TextTable(Table):
+    """[data.text]: where the texts of a table are; numbers count columns from 1, without header."""
+
+    columns: Annotated[
+        Column
+        | Annotated[tuple[Column, ...], Field(strict=False, min_length=1, max_length=2)]
+        | None,
+        Field(
+            description="Column of the text, or of both texts of a pair: names, or numbers from 1 "
+            "in a file without a header; usual names are found without it."
+        ),
+        Allowed('a name, or a list of one or two such as ["question", "answer"] or [1, 2]'),
+    ] = None
+    label: Annotated[
+        Column | None,
+        Field(description="Column of the class or score."),
+        Allowed("a name, or a number from 1"),
+    ] = None
+    max_length: Annotated[
+        int | None,
+        Field(ge=1, description="Most tokens of a text; at most those of the model's input."),
+        Allowed(_SIZE_TEXT),
+    ] = None
+
+
+_DATA_TEXT = (
+    "a path (folder of images or recordings, labels .csv, .npz, texts .csv .tsv .jsonl .txt), or "
+    "package.module:function"
+)
 
 
 class DataTable(Table):
@@ -227,7 +263,15 @@ class DataTable(Table):
     ] = None
     image: Annotated[
         ImageTable | None,
-        Field(description="How a picture becomes an input."),
+        Field(
+            description="How a picture becomes an input; what is not given is as the model's "
+            "source tells."
+        ),
+        Allowed("a table"),
+    ] = None
+    text: Annotated[
+        TextTable | None,
+        Field(description="Where the texts are, for a model that comes with a tokenizer."),
         Allowed("a table"),
     ] = None
 

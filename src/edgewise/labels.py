@@ -37,10 +37,14 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
 
 def labels_for(
-    model: ir.Model, file: str | None, sources: Sequence[DataSource | None]
+    model: ir.Model,
+    file: str | None,
+    sources: Sequence[DataSource | None],
+    *,
+    told: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Those of the file, else of the first source whose classes are as many as the values of the
-    model's first output; none where there are none.
+    """Those of the file, else those that the model's source told, else of the first data whose
+    classes are as many as the values of the model's first output; none where there are none.
 
     Raises:
         UsageError: there is no such file, or no output has a value for each of its labels.
@@ -60,6 +64,8 @@ def labels_for(
                 remedy="Give one label for each class, in the order of the values.",
             )
         return labels
+    if told:
+        return tuple(told)
     first = _classes(model.graph.outputs[0]) if model.graph.outputs else None
     for source in sources:
         if source is not None and source.class_names and len(source.class_names) == first:

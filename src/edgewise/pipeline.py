@@ -22,18 +22,24 @@ from edgewise.calibration import Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
-from edgewise.data import DataSource, ImagePreprocessing, input_specs, open_source, peek
-from edgewise.data.preprocessing import Preprocessing
+from edgewise.data import DataSource, ImagePreprocessing, peek
 from edgewise.errors import ModelError
 from edgewise.exporters import ExportResult, Shapes
 from edgewise.exporters import export as export_model
 from edgewise.exporters.parity import MOST_SAMPLES
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model, save
+from edgewise.graph import save
+from edgewise.hub_data import examples, for_application, open_for
 from edgewise.labels import labels_for
 from edgewise.on_devices import reach
 from edgewise.output import OutputFolder
-from edgewise.plan import Plan, TargetPlan, make_plan, source_options
+from edgewise.plan import (
+    Plan,
+    TargetPlan,
+    check_calibration_data,
+    make_plan,
+    source_options,
+)
 from edgewise.progress import SILENT, Progress
 from edgewise.refusals import raise_refusals
 from edgewise.report import Report, render_page, to_json
@@ -201,9 +207,8 @@ def build_project(
 
 def _run(run: _Build, model: ir.Model | Module | None) -> Report:
     exported = _export(run, model)
-    image = run.plan.image or exported.preprocessing
-    data = _open_data(run, exported.model, image)
-    options = _emit_options(run, exported, data, image)
+    data = _open_data(run, exported.model)
+    options = _emit_options(run, exported, data)
     hubs = {plan.name: exported.model for plan in run.plan.targets}
     _check(run, "check operators", hubs, options)
     statistics = _calibrate(run, exported.model, data)
@@ -220,38 +225,27 @@ def _export(run: _Build, model: ir.Model | Module | None) -> ExportResult:
     project = run.plan.project
     spec = project.data.calibration or project.data.evaluation
     with run.stage("export"):
-        first = peek(spec, image=run.plan.image)
+        first = peek(spec, image=run.plan.settings.image_alone)
         exported = export_model(
             project.model.source if model is None else model,
             options=replace(source_options(project), example=first),
-            example=None
-            if spec is None
-            else lambda inputs, told: open_source(
-                spec, inputs=inputs, image=run.plan.image or told, limit=MOST_SAMPLES
-            ),
+            example=examples(spec, run.plan.settings, MOST_SAMPLES),
             progress=run.progress,
         )
-        if is_quantized_model(exported.model):
-            raise ModelError(
-                "the model is quantized already",
-                where=project.model.source,
-                why="a build starts from float weights",
-                remedy="Give the float model, or emit this one with `edgewise emit`.",
-            )
+        if not exported.ranges:
+            check_calibration_data(run.plan)
         save(exported.model, run.folder.staging / "stages" / stages.HUB)
     return exported
 
 
-def _open_data(run: _Build, hub: ir.Model, image: Preprocessing | None) -> _Data:
+def _open_data(run: _Build, hub: ir.Model) -> _Data:
     table = run.plan.project.data
-    inputs = input_specs(hub)
 
     def open_data(spec: str | None, labels: bool) -> DataSource | None:
         if spec is None:
             return None
-        return open_source(
-            spec, inputs=inputs, image=image, limit=table.limit, require_labels=labels
-        )
+        settings = run.plan.settings
+        return open_for(hub, spec, settings, limit=table.limit, require_labels=labels)
 
     with run.stage("open data"):
         return _Data(
@@ -260,16 +254,16 @@ def _open_data(run: _Build, hub: ir.Model, image: Preprocessing | None) -> _Data
         )
 
 
-def _emit_options(
-    run: _Build, exported: ExportResult, data: _Data, image: Preprocessing | None
-) -> dict[str, EmitOptions]:
+def _emit_options(run: _Build, exported: ExportResult, data: _Data) -> dict[str, EmitOptions]:
     """What each target is told beyond the graph."""
     file = run.plan.project.data.labels
-    labels = labels_for(exported.model, file, (data.evaluation, data.calibration))
-    labels = labels or exported.labels
-    preprocessing = _preprocessing(image, exported.model)
+    sources = (data.evaluation, data.calibration)
+    labels = labels_for(exported.model, file, sources, told=exported.labels)
+    preprocessing, beside = for_application(exported.model, run.plan.settings)
     return {
-        plan.name: EmitOptions(run.plan.name, labels, preprocessing, plan.options, run.plan.about)
+        plan.name: EmitOptions(
+            run.plan.name, labels, preprocessing, plan.options, run.plan.about, beside
+        )
         for plan in run.plan.targets
     }
 
@@ -331,13 +325,6 @@ def _emit(
                 options=options[plan.name],
             )
     return artifacts
-
-
-def _preprocessing(image: Preprocessing | None, hub: ir.Model) -> dict[str, Any] | None:
-    inputs = input_specs(hub)
-    if image is None or len(inputs) != 1:
-        return None
-    return image.for_input(inputs[0]).as_dict()
 
 
 def _validate(

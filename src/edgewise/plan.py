@@ -12,13 +12,14 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.config import (
     BudgetLimits,
     DataTable,
-    ImageTable,
     LatencyTable,
     ModelTable,
     OptionValue,
     Project,
+    TextTable,
 )
 from edgewise.data import ImagePreprocessing
+from edgewise.data.preprocessing import DataSettings, TextColumns
 from edgewise.errors import UsageError
 from edgewise.exporters import SourceOptions
 from edgewise.labels import read_labels
@@ -31,6 +32,8 @@ from edgewise.targets.validation.devices import ResolvedDevice, chosen, runs
 #: the metric that asks for agreement with fp32 only, and so for no labels
 NO_METRIC = "none"
 DEFAULT_METRIC = "top1"
+#: files that can hold a quantized model
+_QUANTIZABLE = (".onnx", ".pt2", ".tflite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Plan:
     project: Project
     name: str
     targets: tuple[TargetPlan, ...]
-    image: ImagePreprocessing | None
+    settings: DataSettings
     metric: Metric | None
     earlier: InstructionBaseline | None
 
@@ -97,19 +100,32 @@ def make_plan(
         project,
         project.model.name or default_name(project.model.source),
         targets,
-        image_preprocessing(project.data.image),
+        data_settings(project.data),
         metric_of(project.data),
         earlier_counts(project.latency, [d for target in targets for d in target.devices]),
     )
-    if plan.quantizes and project.data.calibration is None:
-        raise UsageError(
-            "calibration data is missing",
-            why="precisions with integer activations choose their scales from it",
-            remedy="Give --calibration or [data] calibration, or choose a precision that needs "
-            f"none: {_without_data(targets)}.",
-        )
+    if not has_model and not _may_be_quantized(project.model.source):
+        check_calibration_data(plan)
     _check_budget_data(plan)
     return plan
+
+
+def check_calibration_data(plan: Plan) -> None:
+    """Raises UsageError where a target needs calibration data, and there are none: to be asked once
+    the model is known to bring no scales of its own."""
+    if not plan.quantizes or plan.project.data.calibration is not None:
+        return
+    raise UsageError(
+        "calibration data is missing",
+        why="precisions with integer activations choose their scales from it",
+        remedy="Give --calibration or [data] calibration, or choose a precision that needs "
+        f"none: {_without_data(plan.targets)}.",
+    )
+
+
+def _may_be_quantized(source: str) -> bool:
+    """Whether a source of this kind can bring scales of its own, so that it has to be read first."""
+    return is_reference(source) or Path(source).suffix.lower() in _QUANTIZABLE
 
 
 def _without_data(targets: Sequence[TargetPlan]) -> str:
@@ -151,18 +167,17 @@ def metric_of(data: DataTable) -> Metric | None:
     return None if name == NO_METRIC else get_metric(name)
 
 
-def image_preprocessing(table: ImageTable | None) -> ImagePreprocessing | None:
-    """The table as the data sources want it. Raises UsageError for counts that do not agree."""
-    if table is None:
-        return None
-    return ImagePreprocessing(
-        resize=table.resize,
-        crop=table.crop,
-        color=table.color,
-        mean=_numbers(table.mean),
-        std=_numbers(table.std),
-        layout=table.layout,
-    )
+def data_settings(data: DataTable) -> DataSettings:
+    """What the project says of its data. Raises UsageError for counts that do not agree."""
+    image = None
+    if data.image is not None:
+        image = {key: getattr(data.image, key) for key in data.image.model_fields_set}
+        image |= {key: _numbers(image[key]) for key in ("mean", "std") if key in image}
+        ImagePreprocessing(**image)  # raises
+    text = data.text or TextTable()
+    columns = text.columns if isinstance(text.columns, tuple) else (text.columns,)
+    known = TextColumns(tuple(c for c in columns if c is not None), text.label)
+    return DataSettings(image, known, text.max_length)
 
 
 def about(model: ModelTable) -> About:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,14 @@ import onnx_ir as ir
 import edgewise.targets
 from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
-from edgewise.data import DataSource, ImagePreprocessing, InputSpec, input_specs, open_source, peek
+from edgewise.data import DataSource, ImagePreprocessing, peek
+from edgewise.data.preprocessing import DataSettings
 from edgewise.errors import UsageError
-from edgewise.exporters import ExampleOpener, ExportResult, Shapes, SourceOptions
+from edgewise.exporters import ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
 from edgewise.exporters.parity import MOST_SAMPLES
 from edgewise.graph import load, save
+from edgewise.hub_data import examples, open_for
 from edgewise.progress import SILENT, Progress
 from edgewise.targets import Artifact, EmitOptions
 from edgewise.targets.base import LOCAL
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 HUB, STATISTICS = "hub.onnx", "statistics.npz"
 _NO_BUDGET = Budget()
 _NOTHING_SAID = SourceOptions()
+_AS_TOLD = DataSettings()
 
 
 def qdq_name(target: str) -> str:
@@ -61,6 +64,7 @@ def export(
     input_shapes: Shapes | None = None,
     example: str | Path | DataSource | None = None,
     image: ImagePreprocessing | None = None,
+    settings: DataSettings = _AS_TOLD,
     options: SourceOptions = _NOTHING_SAID,
     out: str | Path | None = None,
     progress: Progress = SILENT,
@@ -73,6 +77,7 @@ def export(
         input_shapes: shape per input name; a name in it keeps that dimension free.
         example: data for the parity check; random inputs without.
         image: preprocessing, where the data are pictures; what the source tells of without.
+        settings: what else is to be said of the data.
         options: whatever else is to be said of the source.
         out: where to write the hub model; None does not write.
 
@@ -81,13 +86,15 @@ def export(
         ModelError: the model cannot be read, is invalid, or differs after export.
         DataError: the example data cannot be read.
     """
-    opener: ExampleOpener | None = None
+    said = _with_image(settings, image)
     if isinstance(example, str | Path):
-        options = replace(options, example=peek(example, image=image, base=options.base))
-    if example is not None:
-        opener = lambda inputs, told: _open(example, inputs, image or told, MOST_SAMPLES, False)  # noqa: E731
+        options = replace(options, example=peek(example, image=said.image_alone, base=options.base))
     result = export_model(
-        source, input_shapes=input_shapes, example=opener, options=options, progress=progress
+        source,
+        input_shapes=input_shapes,
+        example=examples(example, said, MOST_SAMPLES),
+        options=options,
+        progress=progress,
     )
     if out is not None:
         save(result.model, out)
@@ -99,6 +106,7 @@ def calibrate(
     data: str | Path | DataSource,
     *,
     image: ImagePreprocessing | None = None,
+    settings: DataSettings = _AS_TOLD,
     limit: int | None = None,
     threads: int | None = None,
     out: str | Path | None = None,
@@ -117,7 +125,7 @@ def calibrate(
         ModelError: the model cannot be read or run.
     """
     hub = load(model)
-    source = _open(data, input_specs(hub), image, limit, False)
+    source = _open(data, hub, _with_image(settings, image), limit, False)
     statistics = collect_statistics(
         hub, source, limit=limit, threads=threads or available_threads(), progress=progress
     )
@@ -167,6 +175,7 @@ def validate(
     reference: str | Path | ir.Model | None = None,
     evaluation: str | Path | DataSource | None = None,
     image: ImagePreprocessing | None = None,
+    settings: DataSettings = _AS_TOLD,
     metric: str | Metric | None = "top1",
     limit: int | None = None,
     budget: Budget = _NO_BUDGET,
@@ -206,7 +215,8 @@ def validate(
     source = None
     if evaluation is not None:
         labelled = metric is not None
-        source = _open(evaluation, input_specs(hub_model), image, limit, labelled)
+        said = _with_image(settings, image)
+        source = _open(evaluation, hub_model, said, limit, labelled)
     with tempfile.TemporaryDirectory(prefix="edgewise-") as scratch:
         progress.step(f"Emitting {known.target} fp32 to compare with")
         return validate_artifact(
@@ -268,11 +278,15 @@ def reference_of(
 
 def _open(
     data: str | Path | DataSource,
-    inputs: Sequence[InputSpec],
-    image: ImagePreprocessing | None,
+    hub: ir.Model,
+    settings: DataSettings,
     limit: int | None,
     require_labels: bool,
 ) -> DataSource:
     if not isinstance(data, str | Path):
         return data
-    return open_source(data, inputs=inputs, image=image, limit=limit, require_labels=require_labels)
+    return open_for(hub, data, settings, limit=limit, require_labels=require_labels)
+
+
+def _with_image(settings: DataSettings, image: ImagePreprocessing | None) -> DataSettings:
+    return settings if image is None else replace(settings, image=image.as_dict())

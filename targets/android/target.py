@@ -127,7 +127,11 @@ class AndroidTarget:
             options=chosen.as_dict(),
         )
         artifact = publish(
-            out_dir, f"{options.name}.tflite", manifest, lambda path: _write(path, content)
+            out_dir,
+            f"{options.name}.tflite",
+            manifest,
+            lambda path: _write(path, content),
+            options.beside,
         )
         findings = findings_of(lowered, placement, chosen.delegates)
         if chosen.plugin is not None:

@@ -148,7 +148,7 @@ class AppleTarget:
                 },
             )
             file_name = f"{options.name}.mlpackage"
-            artifact = publish(out_dir, file_name, manifest, conversion.write)
+            artifact = publish(out_dir, file_name, manifest, conversion.write, options.beside)
         scores = [] if classifier is None else score_remarks(classifier)
         remarks = [*lossy_scales(ready.model), *lint(conversion.main).findings, *scores]
         layers = form.findings() if activations else []

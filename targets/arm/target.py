@@ -9,6 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgewise.calibration.scheme import Scheme
+from edgewise.data.notes import drop
 from edgewise.errors import ModelError, UnsupportedPrecision
 from edgewise.findings import Finding
 from edgewise.graph import load, to_bytes
@@ -100,10 +101,11 @@ class ArmTarget:
         assembled = assemble(ready, chosen)
         manifest = _manifest(assembled, wanted.precision, chosen, options)
         findings = tuple(file_findings(assembled, chosen))
+        drop(assembled.model)
         _sign(assembled.model, options.about)
         content = to_bytes(assembled.model)
         verify_file(content, promises)
-        artifact = _published(content, manifest, out_dir)
+        artifact = _published(content, manifest, out_dir, options.beside)
         return Artifact(artifact.path, artifact.manifest, findings)
 
     def open(
@@ -147,17 +149,20 @@ class ArmTarget:
         return profile_parts(artifact, fp32, feeds, device=device, threads=threads)
 
 
-def _published(content: bytes, manifest: Manifest, out_dir: str | Path) -> Artifact:
+def _published(
+    content: bytes, manifest: Manifest, out_dir: str | Path, beside: Mapping[str, bytes]
+) -> Artifact:
     """The ONNX file, or what it becomes in ORT format."""
     if not manifest.options.get("ort_format"):
         name = f"{manifest.name}.onnx"
-        return publish(out_dir, name, manifest, lambda path: _write(path, content))
+        return publish(out_dir, name, manifest, lambda path: _write(path, content), beside)
     from edgewise.targets.arm.ort_format import convert
 
     name = f"{manifest.name}{ORT_SUFFIX}"
     made = convert(content, name)
     beside = {
-        f"{manifest.name}.required_operators_and_types.config": made.required_operators.encode()
+        **beside,
+        f"{manifest.name}.required_operators_and_types.config": made.required_operators.encode(),
     }
     return publish(out_dir, name, manifest, lambda path: _write(path, made.content), beside)
 

@@ -17,7 +17,7 @@ from edgewise.targets.validation.bootstrap import (
     mean_interval,
     statistic_interval,
 )
-from edgewise.targets.validation.metrics import Metric
+from edgewise.targets.validation.metrics import Metric, examples_of
 from edgewise.targets.validation.results import Accuracy
 
 
@@ -97,6 +97,7 @@ def _metric_figures(
 ) -> dict[str, Any]:
     if metric is None or not fp32:
         return {"metric": None, "fp32": None, "artifact": None, "drop": None, "ci95": None}
+    fp32, artifact = examples_of(metric, fp32), examples_of(metric, artifact)
     before, after = metric.compute(fp32), metric.compute(artifact)
     return {
         "metric": metric.name,

@@ -8,13 +8,15 @@ no outputs need to be kept. Names: `top1`, `top5`, `mse`, `spearman`, `map50`, `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from edgewise.data.source import Array
+from edgewise.data.source import Array, PairHalf
 from edgewise.errors import DataError, UsageError
 from edgewise.references import describe, is_reference, resolve
 from edgewise.targets.validation.detection import MeanAveragePrecision
@@ -110,17 +112,44 @@ class MeanSquaredError:
         return float(np.mean(records))
 
 
+@runtime_checkable
+class JoiningMetric(Protocol):
+    """A metric of examples that come in several runs of the model, such as pairs of sentences."""
+
+    def joined(self, records: Sequence[Any]) -> Sequence[Any]:
+        """One record for each example, from those of its runs; `compute` takes these."""
+
+
+def examples_of(metric: Metric, records: Sequence[Any]) -> Sequence[Any]:
+    """What `compute` takes, and what a bootstrap may draw from: one record for each example."""
+    return metric.joined(records) if isinstance(metric, JoiningMetric) else records
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Half:
+    """The output for one of two texts, and what the pair of them is worth."""
+
+    vector: npt.NDArray[np.float64]
+    label: PairHalf
+
+
 class Spearman:
-    """Rank correlation of the first output, one number, with the label: Pearson's correlation of
-    the ranks, equal values sharing their mean rank (Spearman, 1904). 0 where either is constant.
+    """Rank correlation of the first output with the label: Pearson's correlation of the ranks,
+    equal values sharing their mean rank (Spearman, 1904). 0 where either is constant.
+
+    The output is one number for each example; or a vector for each half of a pair, and then the
+    number is the cosine of both, as benchmarks of sentence embeddings have it (STS-B).
     """
 
     name = "spearman"
     higher_is_better = True
     per_sample = False
 
-    def observe(self, outputs: Outputs, label: Any) -> tuple[float, float]:
-        found, wanted = _first(outputs), _numbers(label)
+    def observe(self, outputs: Outputs, label: Any) -> tuple[float, float] | _Half:
+        found = _first(outputs)
+        if isinstance(label, PairHalf):
+            return _Half(found.astype(np.float64).reshape(-1), label)
+        wanted = _numbers(label)
         if found.size != 1 or wanted.size != 1:
             raise UsageError(
                 "spearman needs one number per example",
@@ -129,8 +158,17 @@ class Spearman:
             )
         return float(found.reshape(())), float(wanted.reshape(()))
 
-    def compute(self, records: Sequence[tuple[float, float]]) -> float:
-        pairs = np.asarray(records, dtype=np.float64)
+    def joined(self, records: Sequence[tuple[float, float] | _Half]) -> list[tuple[float, float]]:
+        """The halves of each pair follow one another; one without its other half is left out."""
+        joined = [record for record in records if not isinstance(record, _Half)]
+        halves = [record for record in records if isinstance(record, _Half)]
+        for first, second in pairwise(halves):
+            if first.label.pair == second.label.pair:
+                joined.append((_cosine(first.vector, second.vector), first.label.score))
+        return joined
+
+    def compute(self, records: Sequence[tuple[float, float] | _Half]) -> float:
+        pairs = np.asarray(self.joined(records), dtype=np.float64)
         found, wanted = (_ranks(column) for column in pairs.T)
         found, wanted = found - found.mean(), wanted - wanted.mean()
         scale = float(np.sqrt(np.sum(found**2) * np.sum(wanted**2)))
@@ -204,7 +242,17 @@ def _class_index(label: Any, classes: int) -> int:
     return index
 
 
+def _cosine(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    """Of the angle between both; 0 where one has no length."""
+    scale = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / scale if scale else 0.0
+
+
 def _numbers(label: Any) -> npt.NDArray[np.float64]:
+    if isinstance(label, PairHalf):
+        raise UsageError(
+            "the data are pairs of texts with a score for both", remedy="Choose --metric spearman."
+        )
     try:
         values = np.asarray(label, dtype=np.float64)
     except (TypeError, ValueError) as error:

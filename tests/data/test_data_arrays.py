@@ -61,7 +61,7 @@ def test_pictures_in_an_array(tmp_path):
     np.savez(tmp_path / "d.npz", image=pixels, y=np.arange(3))
     spec = InputSpec("image", (1, 3, 4, 4), np.dtype(np.float32))
     image = ImagePreprocessing(resize=6, crop=4, mean=(128.0,), std=(2.0,))
-    samples = list(open_source("d.npz", inputs=[spec], base=tmp_path, image=image))
+    samples = list(open_source("d.npz", inputs=[spec], base=tmp_path, preprocessing=image))
     expected = (pixels[1, 1:5, 1:5].astype(np.float32) - 128) / 2
     np.testing.assert_array_equal(samples[1].feeds["image"][0], expected.transpose(2, 0, 1))
     gray = InputSpec("image", (1, 1, 6, 6), np.dtype(np.float32))
@@ -69,7 +69,7 @@ def test_pictures_in_an_array(tmp_path):
     one = next(
         iter(
             open_source(
-                "g.npz", inputs=[gray], base=tmp_path, image=ImagePreprocessing(color="gray")
+                "g.npz", inputs=[gray], base=tmp_path, preprocessing=ImagePreprocessing(color="gray")
             )
         )
     )

@@ -19,7 +19,7 @@ def test_folder_classes_are_sorted_sub_folders(tmp_path, draw, rgb_input):
     (tmp_path / "dog" / "notes.txt").write_text("not a picture")
     (tmp_path / "dog" / ".hidden.png").write_text("not a picture")
 
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN, require_labels=True)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN, require_labels=True)
 
     samples = list(source)
     assert source.class_names == ("ant", "cat", "dog")
@@ -35,7 +35,7 @@ def test_folder_classes_are_sorted_sub_folders(tmp_path, draw, rgb_input):
 def test_folder_names_that_are_numbers_are_the_classes(tmp_path, draw, rgb_input):
     for name in ("0", "2", "10"):
         draw(tmp_path / name / "x.png")
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN)
     assert sorted(s.label for s in source) == [0, 2, 10]
     assert [s.label for s in source] == [0, 10, 2]  # order is that of the names
     assert source.class_names == ()
@@ -43,11 +43,11 @@ def test_folder_names_that_are_numbers_are_the_classes(tmp_path, draw, rgb_input
 
 def test_flat_folder_has_no_labels(tmp_path, draw, rgb_input):
     draw(tmp_path / "x.PNG")
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN)
     assert not source.labelled
     assert [s.label for s in source] == [None]
     with pytest.raises(DataError, match=r"labels.*class") as caught:
-        open_source(tmp_path, inputs=[rgb_input], image=PLAIN, require_labels=True)
+        open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN, require_labels=True)
     assert caught.value.exit_code == 4
 
 
@@ -55,7 +55,7 @@ def test_pictures_beside_class_folders_are_ambiguous(tmp_path, draw, rgb_input):
     draw(tmp_path / "x.png")
     draw(tmp_path / "cat" / "y.png")
     with pytest.raises(DataError, match=r"'x\.png' has no class"):
-        open_source(tmp_path, inputs=[rgb_input], image=PLAIN)
+        open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN)
 
 
 def test_empty_and_missing_folder(tmp_path, rgb_input):
@@ -70,13 +70,13 @@ def test_pictures_need_a_single_input(tmp_path, draw, rgb_input):
     draw(tmp_path / "x.png")
     other = InputSpec("mask", ("batch", 3, 8, 8), np.dtype(np.float32))
     with pytest.raises(DataError, match="'image', 'mask'"):
-        open_source(tmp_path, inputs=[rgb_input, other], image=PLAIN)
+        open_source(tmp_path, inputs=[rgb_input, other], preprocessing=PLAIN)
 
 
 def test_grayscale_is_converted_and_remarked_once(tmp_path, draw, rgb_input):
     draw(tmp_path / "a.jpg")
     gray = draw(tmp_path / "b.png", mode="L")
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN)
     assert source.findings == []
     for _ in range(2):
         samples = list(source)
@@ -101,7 +101,7 @@ def test_corrupt_picture_is_named(tmp_path, draw, rgb_input, damage):
     draw(tmp_path / "b.jpg", size=(64, 64))
     whole = (tmp_path / "b.jpg").read_bytes()
     (tmp_path / "b.jpg").write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"no")
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN)
     with pytest.raises(DataError, match=r"b\.jpg") as caught:
         list(source)
     assert "\n" not in str(caught.value)
@@ -114,9 +114,9 @@ def test_csv_with_indices(tmp_path, draw, rgb_input):
         "\ufefffile,class,name,split\npics/b.png,7,shark,eval\npics/a.png,3,ray,calib\n",
         encoding="utf-8",
     )
-    source = open_source("labels.csv", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+    source = open_source("labels.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert [(s.name, s.label) for s in source] == [("pics/b.png", 7), ("pics/a.png", 3)]
-    selected = open_source("labels.csv#split=eval", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+    selected = open_source("labels.csv#split=eval", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert [(s.name, s.label) for s in selected] == [("pics/b.png", 7)]
     assert selected.fingerprint != source.fingerprint
 
@@ -125,9 +125,9 @@ def test_csv_with_names_keeps_numbers_under_selection(tmp_path, draw, rgb_input)
     draw(tmp_path / "a.png")
     (tmp_path / "l.csv").write_text("class,file,part\nzebra,a.png,1\nant,a.png,2\n")
     assert [
-        s.label for s in open_source("l.csv", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+        s.label for s in open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     ] == [1, 0]
-    chosen = open_source("l.csv#part=1", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+    chosen = open_source("l.csv#part=1", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert [s.label for s in chosen] == [1]
     assert chosen.class_names == ("ant", "zebra")
 
@@ -149,16 +149,16 @@ def test_wrong_csv(tmp_path, draw, rgb_input, text, fragment, message):
     draw(tmp_path / "a.png")
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        open_source(f"l.csv{fragment}", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+        open_source(f"l.csv{fragment}", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
 
 
 def test_csv_without_classes_serves_calibration_only(tmp_path, draw, rgb_input):
     draw(tmp_path / "a.png")
     (tmp_path / "l.csv").write_text("file\na.png\n")
-    source = open_source("l.csv", inputs=[rgb_input], image=PLAIN, base=tmp_path)
+    source = open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert len(source) == 1 and not source.labelled
     with pytest.raises(DataError, match="column 'class'"):
-        open_source("l.csv", inputs=[rgb_input], image=PLAIN, base=tmp_path, require_labels=True)
+        open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path, require_labels=True)
 
 
 def test_malformed_fragment_and_unknown_kind(tmp_path, rgb_input):
@@ -171,7 +171,7 @@ def test_malformed_fragment_and_unknown_kind(tmp_path, rgb_input):
 
 def test_fingerprint_follows_content_and_preprocessing(tmp_path, draw, rgb_input):
     def fingerprint(image: ImagePreprocessing = PLAIN) -> str:
-        return open_source(tmp_path, inputs=[rgb_input], image=image).fingerprint
+        return open_source(tmp_path, inputs=[rgb_input], preprocessing=image).fingerprint
 
     draw(tmp_path / "a.png", seed=1)
     first = fingerprint()
@@ -185,6 +185,6 @@ def test_limit_covers_the_classes(tmp_path, draw, rgb_input):
     for name in ("a", "b", "c"):
         for index in range(5):
             draw(tmp_path / name / f"{index}.png")
-    source = open_source(tmp_path, inputs=[rgb_input], image=PLAIN, limit=3)
+    source = open_source(tmp_path, inputs=[rgb_input], preprocessing=PLAIN, limit=3)
     assert sorted(s.label for s in source) == [0, 1, 2]
     assert len(source) == 3

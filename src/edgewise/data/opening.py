@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgewise.data.audio import AudioPreprocessing
 from edgewise.data.image import ImagePreprocessing
+from edgewise.data.preprocessing import Preprocessing, TextColumns
 from edgewise.data.source import DataSource, InputSpec
 from edgewise.data.specs import single_input
+from edgewise.data.steps import Run
+from edgewise.data.text import TextPreprocessing
 from edgewise.errors import DataError, UsageError
 from edgewise.findings import Finding
 from edgewise.references import is_reference, resolve
 
-_KINDS = "a folder of pictures, a labels .csv, an .npz, or package.module:function"
+_KINDS = (
+    "a folder of pictures or recordings, a labels .csv, an .npz, texts (.csv, .tsv, .jsonl, .txt), "
+    "or package.module:function"
+)
+_UNSAID = TextColumns()
 
 
 def open_source(
     spec: str | Path,
     *,
     inputs: Sequence[InputSpec],
-    image: ImagePreprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
+    columns: TextColumns = _UNSAID,
+    model_labels: Sequence[str] = (),
+    open_run: Callable[[], Run] | None = None,
     limit: int | None = None,
     require_labels: bool = False,
     base: Path | None = None,
@@ -31,10 +42,17 @@ def open_source(
        whose column `split` is `eval`
     3. an `.npz` with arrays named after the inputs and, for labels, an array `label`
     4. `package.module:function` or `file.py:function` that yields `(feeds, label)`
+    5. texts, for a model that comes with a tokenizer: see `edgewise.data.tables`; rows are selected
+       as in 2
+    6. a folder of recordings, for a model of sounds: see `edgewise.data.recordings`
 
     Args:
         inputs: what the model takes, see `input_specs`.
-        image: for pictures; by default they are fitted to the input, with pixels from 0 to 255.
+        preprocessing: of pictures, texts or recordings; pictures without any are fitted to the
+            input, with pixels from 0 to 255.
+        columns: of texts.
+        model_labels: names of the model's classes: data that use the same names get its numbers.
+        open_run: of a decoder that is fed with texts: makes its model runnable.
         limit: at most that many examples, see `edgewise.data.selection.spread`.
         require_labels: for evaluation.
         base: folder that relative paths start from; the working directory by default.
@@ -51,9 +69,18 @@ def open_source(
         source = _open_function(text, inputs, limit, folder)
     elif not path.exists():
         raise UsageError("no such file or folder", where=text, remedy=f"Data is {_KINDS}.")
+    elif _holds_texts(path, preprocessing):
+        chosen = (column, wanted) if column else None
+        source = _open_texts(
+            text, path, chosen, inputs, preprocessing, columns, model_labels, open_run, limit
+        )
+    elif path.is_dir() and isinstance(preprocessing, AudioPreprocessing):
+        source = _open_recordings(text, path, inputs, preprocessing, model_labels, limit)
     elif path.is_dir() or path.suffix.lower() == ".csv":
-        source = _open_pictures(text, path, column, wanted, inputs, image, limit)
+        image = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
+        source = _open_pictures(text, path, column, wanted, inputs, image, model_labels, limit)
     elif path.suffix.lower() == ".npz":
+        image = preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
         source = _open_arrays(text, path, inputs, image, limit)
     else:
         raise UsageError("unknown kind of data", where=text, remedy=f"Data is {_KINDS}.")
@@ -68,7 +95,7 @@ def _split_fragment(path: Path) -> tuple[Path, str, str]:
     if path.exists() or not mark:
         return path, "", ""
     column, equals, value = fragment.partition("=")
-    if not equals or not column or not head.lower().endswith(".csv"):
+    if not equals or not column or not head.lower().endswith((".csv", ".tsv", ".jsonl")):
         raise UsageError(
             "cannot understand what follows the #",
             where=path.name,
@@ -84,11 +111,16 @@ def _open_pictures(
     wanted: str,
     inputs: Sequence[InputSpec],
     image: ImagePreprocessing | None,
+    model_labels: Sequence[str],
     limit: int | None,
 ) -> DataSource:
-    from edgewise.data.pictures import PictureSource, list_csv, list_folder
+    from edgewise.data.folders import list_folder
+    from edgewise.data.pictures import SUFFIXES, PictureSource, list_csv
 
-    listing = list_folder(path) if path.is_dir() else list_csv(path, column, wanted)
+    found = (
+        list_folder(path, SUFFIXES, "picture") if path.is_dir() else list_csv(path, column, wanted)
+    )
+    listing = found.numbered_by(model_labels)
     spec = single_input(inputs, text)
     chosen = _default_image(spec) if image is None else image
     source = PictureSource(listing, spec, chosen, description=text, limit=limit)
@@ -102,6 +134,66 @@ def _open_pictures(
             )
         )
     return source
+
+
+def _holds_texts(path: Path, preprocessing: Preprocessing | None) -> bool:
+    """A `.csv` lists pictures, unless the model takes texts."""
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return isinstance(preprocessing, TextPreprocessing)
+    return suffix in (".jsonl", ".tsv", ".txt") and path.is_file()
+
+
+def _open_texts(
+    text: str,
+    path: Path,
+    chosen: tuple[str, str] | None,
+    inputs: Sequence[InputSpec],
+    preprocessing: Preprocessing | None,
+    columns: TextColumns,
+    model_labels: Sequence[str],
+    open_run: Callable[[], Run] | None,
+    limit: int | None,
+) -> DataSource:
+    from edgewise.data.steps import StepSource
+    from edgewise.data.tables import open_table
+    from edgewise.data.texts import TextSource
+
+    if not isinstance(preprocessing, TextPreprocessing):
+        raise DataError(
+            "texts need the tokenizer of the model, and none is known",
+            where=text,
+            remedy="Start from the Hugging Face folder with its tokenizer, or give tokens as .npz.",
+        )
+    table = open_table(path, columns, chosen)
+    if not preprocessing.states:
+        return TextSource(
+            table,
+            inputs,
+            preprocessing,
+            description=text,
+            limit=limit,
+            model_labels=model_labels,
+        )
+    if open_run is None:
+        raise DataError("texts of a decoder need the model that makes its caches", where=text)
+    return StepSource(table, inputs, preprocessing, open_run, description=text, limit=limit)
+
+
+def _open_recordings(
+    text: str,
+    path: Path,
+    inputs: Sequence[InputSpec],
+    audio: AudioPreprocessing,
+    model_labels: Sequence[str],
+    limit: int | None,
+) -> DataSource:
+    from edgewise.data.folders import list_folder
+    from edgewise.data.recordings import SUFFIXES, RecordingSource
+
+    listing = list_folder(path, SUFFIXES, "recording").numbered_by(model_labels)
+    spec = single_input(inputs, text)
+    return RecordingSource(listing, spec, audio, description=text, limit=limit)
 
 
 def _default_image(spec: InputSpec) -> ImagePreprocessing:

@@ -87,7 +87,9 @@ def _picture(
         return None
     blank = _zeros(image, (size, size) if isinstance(size, int) else size)
     spec = InputSpec("", blank.shape, _PIXELS)
-    return next(iter(open_source(text, inputs=[spec], image=image, limit=1, base=base))).feeds
+    return next(
+        iter(open_source(text, inputs=[spec], preprocessing=image, limit=1, base=base))
+    ).feeds
 
 
 def _zeros(image: ImagePreprocessing, size: tuple[int, ...]) -> Array:

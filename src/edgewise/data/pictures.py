@@ -6,10 +6,10 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from edgewise.data.folders import Listing
 from edgewise.data.image import ImagePreprocessing, read_picture
 from edgewise.data.selection import spread
 from edgewise.data.source import InputSpec, Sample
@@ -23,61 +23,6 @@ SUFFIXES = frozenset(
 )
 _SHOWN_NAMES = 3
 _CONVERTED = "data/converted-picture"
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Which files there are, and their classes where these are known."""
-
-    files: tuple[tuple[str, Path], ...]  # name for messages, path
-    labels: tuple[int, ...] | None = None
-    class_names: tuple[str, ...] = ()
-
-
-def list_folder(folder: Path) -> Listing:
-    """Pictures of a folder in order of class and name.
-
-    The class of a picture is the index of its sub-folder among the sorted sub-folder names, or the
-    sub-folder's name itself where all of them are numbers. Hidden files and other file types are
-    passed over.
-
-    Raises:
-        DataError: there is no picture, or pictures lie beside class folders.
-    """
-    classes = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
-    by_class = [(d.name, found) for d in classes if (found := _pictures(d, deep=True))]
-    flat = _pictures(folder, deep=False)
-    if not by_class and not flat:
-        raise DataError(
-            "there is no picture in this folder",
-            where=str(folder),
-            remedy=f"Known types are {', '.join(sorted(SUFFIXES))}.",
-        )
-    if by_class and flat:
-        raise DataError(
-            "pictures lie beside class folders",
-            where=str(folder),
-            why=f"'{flat[0].name}' has no class, those in '{by_class[0][0]}' have one",
-            remedy="Move them into class folders, or use a labels CSV.",
-        )
-    if flat:
-        return Listing(tuple((path.name, path) for path in flat))
-    names = [name for name, _ in by_class]
-    numbers = all(name.isascii() and name.isdigit() for name in names)
-    files, labels = [], []
-    for index, (name, found) in enumerate(by_class):
-        files += [(str(path.relative_to(folder)), path) for path in found]
-        labels += [int(name) if numbers else index] * len(found)
-    return Listing(tuple(files), tuple(labels), () if numbers else tuple(names))
-
-
-def _pictures(folder: Path, *, deep: bool) -> list[Path]:
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(
-        path
-        for path in found
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def list_csv(path: Path, column: str = "", wanted: str = "") -> Listing:

@@ -96,12 +96,17 @@ class DataSettings:
     columns: TextColumns = field(default_factory=TextColumns)
     max_length: int | None = None
 
+    @property
+    def image_alone(self) -> ImagePreprocessing | None:
+        """What is said of pictures, for a source that has not told anything yet."""
+        return None if self.image is None else ImagePreprocessing(**self.image)
+
     def over(self, told: Preprocessing | None) -> Preprocessing | None:
         """The preprocessing with what the user says in place of what the source told."""
         if self.image is not None:
             if isinstance(told, ImagePreprocessing):
                 return replace(told, **self.image)
-            return ImagePreprocessing(**self.image)
+            return self.image_alone
         if self.max_length is not None and isinstance(told, TextPreprocessing):
             return replace(told, max_length=self.max_length)
         return told

@@ -24,6 +24,15 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PairHalf:
+    """The label of one of two examples whose outputs are compared: both have the same `pair` and
+    the same score."""
+
+    pair: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One example: arrays per input name with a leading batch axis of 1, and its label."""
 
