@@ -13,11 +13,13 @@ float16 or bfloat16 scales takes the next such number upwards, so that the range
 
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from edgewise.calibration.ranges import Range
+from edgewise.calibration.ranges import Range, Stored
 from edgewise.calibration.scheme import QMAX, QMIN, NumberFormat, QuantParams
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -54,8 +56,30 @@ def storable_scale(scale: float, number: NumberFormat) -> float:
     return float(storable_scales(np.array([scale]), number)[0])
 
 
+def kept_parameters(stored: Stored, number: NumberFormat) -> QuantParams | None:
+    """A source's own parameters, where the format has the same integers for the same values.
+
+    Between signed and unsigned integers of the same width, both integers and zero point move by
+    half of their number: `q' - z' = q - z`. None for another width, and for a zero point that a
+    symmetric format does not have.
+    """
+    qmin, qmax = QMIN[number.dtype], QMAX[number.dtype]
+    if QMAX[stored.dtype] - QMIN[stored.dtype] != qmax - qmin:
+        return None
+    zero_point = stored.zero_point - QMIN[stored.dtype] + qmin
+    middle = 0 if qmin < 0 else (qmax + 1) // 2
+    scale = storable_scale(stored.scale, number)
+    if (number.symmetric and zero_point != middle) or not math.isfinite(scale):
+        return None
+    return QuantParams(scale, zero_point)
+
+
 def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
-    """Per-tensor parameters for the range; scale 1 and a middle zero point when it is empty."""
+    """Per-tensor parameters for the range; scale 1 and a middle zero point when it is empty.
+
+    Those that a quantized source stored the tensor with, wherever the format can."""
+    if real.stored is not None and (kept := kept_parameters(real.stored, number)) is not None:
+        return kept
     qmin, qmax = limits(number)
     middle = 0 if qmin < 0 else (qmax + 1) // 2
     if number.symmetric:

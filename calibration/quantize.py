@@ -13,6 +13,14 @@ from edgewise.calibration.composites import Composites, join, split
 from edgewise.calibration.costly_sharing import loosen_costly_ties
 from edgewise.calibration.finish import finish, infer_shapes
 from edgewise.calibration.float_form import name_nodes, to_float_form
+from edgewise.calibration.known import (
+    Known,
+    derive_ranges,
+    known_range,
+    known_scales,
+    missing_activations,
+)
+from edgewise.calibration.known_findings import known_findings
 from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
@@ -21,13 +29,16 @@ from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
-from edgewise.calibration.statistics import Statistics
+from edgewise.calibration.statistics import Statistics, model_hash
 from edgewise.calibration.verify import Promise, verify
 from edgewise.calibration.weights import weight_parameters
-from edgewise.errors import ModelError, UnsupportedPrecision, UsageError
+from edgewise.errors import EdgewiseError, ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
-from edgewise.graph import constant, is_quantized_model
+from edgewise.graph import constant, forget_known_ranges, is_quantized_model, known_ranges
 from edgewise.graph.joined_bias import join_biases
+
+#: tensors that an error names
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Quantized:
 
 def quantize(
     model: ir.Model,
-    statistics: Statistics,
+    statistics: Statistics | None,
     scheme: Scheme,
     *,
     method: str = "minmax",
@@ -55,7 +66,7 @@ def quantize(
 
 def quantize_with_findings(
     model: ir.Model,
-    statistics: Statistics,
+    statistics: Statistics | None,
     scheme: Scheme,
     *,
     method: str = "minmax",
@@ -69,20 +80,24 @@ def quantize_with_findings(
 
     Args:
         model: hub model, never changed.
-        statistics: collected with this model.
+        statistics: collected with this model; None where the model knows ranges of its own (see
+            `edgewise.graph.known_ranges`), which are taken before statistics in every case.
         scheme: with formats for activations and weights.
         method: a name in `METHODS`.
         percentile: in (0, 100]; the percentile method's share of values to keep.
         exclude: names of nodes to leave in float.
 
     Raises:
-        UsageError: unknown method or excluded node, or a percentile out of range.
+        UsageError: unknown method or excluded node, a percentile out of range, or tensors without
+            a range where there are no statistics.
         UnsupportedPrecision: the scheme has no integer activations, or has block-wise weights.
         ModelError: the model is quantized already, the statistics are another model's or lack a
             tensor, or nothing in the model can be quantized.
         InternalError: the result breaks the scheme.
     """
     activation, weight = _formats(scheme)
+    known = known_ranges(model)
+    statistics = statistics or Statistics({}, 0, model_hash(model), ())
     _check_arguments(model, statistics, percentile)
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
@@ -98,7 +113,7 @@ def quantize_with_findings(
             remedy="Choose a float precision.",
         )
     to_float_form(work, placement, scheme)
-    ranges = _ranges(work, placement, statistics, method, percentile, same, masks)
+    ranges = _ranges(work, placement, statistics, method, percentile, same, masks, known)
     placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
@@ -111,7 +126,7 @@ def quantize_with_findings(
         nodes=_walked_nodes(work, placement, plan.folded),
         mark=tuple(parameters),
         parameters=parameters,
-        weights=weight_parameters(work, placement, parameters, weight),
+        weights=weight_parameters(work, placement, parameters, weight, known),
     )
     promise = Promise(
         scheme,
@@ -125,7 +140,10 @@ def quantize_with_findings(
     if composites:
         split(result, composites)
         infer_shapes(result)
-    return Quantized(result, placement.findings)
+    forget_known_ranges(result)
+    gone = plan.vanished | plan.fused
+    remarks = known_findings(work, known, steering.parameters, steering.weights, gone, scheme)
+    return Quantized(result, (*placement.findings, *remarks))
 
 
 def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
@@ -160,32 +178,54 @@ def _ranges(
     percentile: float,
     same: Mapping[str, str],
     masks: Mapping[str, Range],
+    known: Known,
 ) -> dict[str, Range]:
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
     `same` names observed tensors for those that hold the same elements; `masks` has ranges that
-    take the place of what was observed.
+    take the place of what was observed, `known` what the model's source chose, which is taken
+    before statistics.
     """
     choose = range_method(method)
-    ranges: dict[str, Range] = {}
+    ranges = {name: known_range(found) for name, found in known.items()}
     for node in model.graph:
         for value in activations(node) if node in placement else ():
             name, array = value.name or "", constant(value)
             observed = same.get(name, name)
             if array is not None:
-                extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-                ranges[name] = Range.around_zero(*extent)
+                if name not in known or known_scales(array, known[name], None) is None:
+                    extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+                    ranges[name] = Range.around_zero(*extent)
             elif name in masks:
                 ranges[name] = masks[name]
+            elif observed in known:
+                ranges[name] = known_range(known[observed])
             elif observed in statistics.tensors:
                 ranges[name] = choose(statistics.tensors[observed], percentile)
-            else:
-                raise ModelError(
-                    f"the statistics lack tensor '{name}'",
-                    why=f"node '{node.name}' ({node.op_type}) needs its range",
-                    remedy="Calibrate again, observing every tensor.",
-                )
+    missing = missing_activations(model, placement, ranges)
+    if missing and known:
+        derive_ranges(model, missing, ranges)
+        missing = missing_activations(model, placement, ranges)
+    if missing:
+        raise _without_range(missing, statistics, known)
     return ranges
+
+
+def _without_range(missing: list[str], statistics: Statistics, known: Known) -> EdgewiseError:
+    names = ", ".join(f"'{name}'" for name in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    if not statistics.samples:
+        return UsageError(
+            "calibration data is missing",
+            why=f"the model's source has no scales of {len(missing)} tensors that the target "
+            f"quantizes: {names}{more}",
+            remedy="Give data with --calibration, or statistics from `edgewise calibrate`.",
+        )
+    return ModelError(
+        f"the statistics lack tensor {names}{more}",
+        why="what is quantized needs a range",
+        remedy="Calibrate again, observing every tensor.",
+    )
 
 
 def _walked_nodes(

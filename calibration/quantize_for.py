@@ -10,6 +10,7 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.calibration.statistics import Statistics
 from edgewise.calibration.weight_only import quantize_weights
 from edgewise.errors import UsageError
+from edgewise.graph import known_ranges
 
 
 def quantize_for(
@@ -25,7 +26,8 @@ def quantize_for(
 
     Args:
         model: hub model, never changed.
-        statistics: collected with this model; None will do where activations stay in float.
+        statistics: collected with this model; None will do where activations stay in float,
+            and where the model knows ranges of its own.
         scheme: a quantized one.
         method, percentile: how ranges of activations are chosen.
 
@@ -41,7 +43,7 @@ def quantize_for(
         )
     if not scheme.needs_statistics:
         return quantize_weights(model, scheme)
-    if statistics is None:
+    if statistics is None and not known_ranges(model):
         raise UsageError(
             "statistics are missing",
             why=f"precision {scheme.precision} chooses the scales of activations from them",

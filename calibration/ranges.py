@@ -6,11 +6,12 @@ A range always contains zero, since padding and ReLU need an exact zero (see `pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from edgewise.calibration.scheme import IntegerType
 from edgewise.calibration.statistics import Histogram, TensorStatistics
 from edgewise.errors import UsageError
 
@@ -18,11 +19,24 @@ DEFAULT_PERCENTILE = 99.99
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """How the source stored a tensor: `real = (quantized - zero_point) * scale`, scale float32."""
+
+    scale: float
+    zero_point: int
+    dtype: IntegerType
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
-    """Real values from `low` to `high`, both finite, low <= 0 <= high."""
+    """Real values from `low` to `high`, both finite, low <= 0 <= high.
+
+    `stored` is set where the range is that of all integers of a quantized source.
+    """
 
     low: float
     high: float
+    stored: Stored | None = field(default=None, compare=False)
 
     @classmethod
     def around_zero(cls, low: float, high: float) -> Range:
@@ -30,7 +44,15 @@ class Range:
         return cls(min(low, 0.0), max(high, 0.0))
 
     def union(self, other: Range) -> Range:
+        """The smallest range that holds both; one of the two itself where it holds the other."""
+        if self._holds(other) and (self.stored or not other._holds(self)):
+            return self
+        if other._holds(self):
+            return other
         return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def _holds(self, other: Range) -> bool:
+        return self.low <= other.low and other.high <= self.high
 
 
 class RangeMethod(Protocol):

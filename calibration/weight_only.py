@@ -37,7 +37,14 @@ from edgewise.calibration.scheme import IntegerType, NumberFormat, Palette, Sche
 from edgewise.calibration.weight_axes import Weight, weight_of
 from edgewise.errors import ModelError, UnsupportedPrecision
 from edgewise.findings import Finding
-from edgewise.graph import add_initializer, attribute, constant, is_quantized_model, node_label
+from edgewise.graph import (
+    add_initializer,
+    attribute,
+    constant,
+    forget_known_ranges,
+    is_quantized_model,
+    node_label,
+)
 from edgewise.graph.quantized import DEQUANTIZE
 
 _DTYPES: dict[IntegerType, npt.DTypeLike] = {"int4": ml_dtypes.int4, "int8": np.int8}
@@ -94,6 +101,7 @@ def quantize_weights(
         mark_excluded(work, exclude)
     common.TopologicalSortPass()(work)
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
+    forget_known_ranges(work)
     return Quantized(work, tuple(findings))
 
 

@@ -6,6 +6,8 @@ of channel need a larger scale than their own weights ask for:
    of the bias, so it takes the largest scale of the other channels;
 2. weights so small that the bias would exceed 2**30, which leaves the accumulator of a kernel half
    of int32:  max|w| >= qmax * |b| / (2**30 * s_in).
+
+A weight of a source that was quantized keeps the scales that it had (see `known`), but for case 2.
 """
 
 from __future__ import annotations
@@ -13,22 +15,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgewise.calibration.known import Known, known_scales
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, inputs_of_role
-from edgewise.calibration.parameters import affine_parameters
+from edgewise.calibration.parameters import affine_parameters, storable_scales
 from edgewise.calibration.placement import Placement
 from edgewise.calibration.ranges import Range
-from edgewise.calibration.scheme import QMAX, NumberFormat, QuantParams
-from edgewise.graph import constant
+from edgewise.calibration.scheme import QMAX, QMIN, NumberFormat, QuantParams
+from edgewise.graph import TensorQuantization, constant
 
 _LARGEST_BIAS = 2.0**30
 #: below this, float32 arithmetic on the scales would underflow
 _DEAD = 1e-30
+#: more than a float32 is off
+_ROUNDED = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ def weight_parameters(
     placement: Placement,
     activations: Mapping[str, QuantParams],
     number: NumberFormat,
+    known: Known = MappingProxyType({}),
 ) -> dict[str, WeightParameters]:
     """The parameters of every weight initializer of the placed nodes, by name.
 
@@ -52,19 +59,24 @@ def weight_parameters(
         placement: the nodes to quantize.
         activations: parameters of the activations, by name.
         number: format of the weights.
+        known: what the model's source stored its weights with, by name.
     """
     users: dict[str, list[tuple[ir.Node, ir.Value]]] = defaultdict(list)
     for node in model.graph:
         if node in placement:
             for weight in inputs_of_role(node, "weight"):
                 users[weight.name or ""].append((node, weight))
-    return {name: _parameters(uses, activations, number) for name, uses in users.items()}
+    return {
+        name: _parameters(uses, activations, number, known.get(name))
+        for name, uses in users.items()
+    }
 
 
 def _parameters(
     uses: list[tuple[ir.Node, ir.Value]],
     activations: Mapping[str, QuantParams],
     number: NumberFormat,
+    known: TensorQuantization | None,
 ) -> WeightParameters:
     first, weight = uses[0]
     array = constant(weight)
@@ -76,11 +88,24 @@ def _parameters(
     magnitudes = np.atleast_1d(magnitudes).astype(np.float64)
     largest = magnitudes.max(initial=0.0)
     magnitudes[magnitudes < _DEAD] = largest if largest >= _DEAD else 1.0
+    floors = np.zeros(1)
     for node, _ in uses:
         floor = _bias_floor(node, activations, number, per_channel=axis is not None)
-        magnitudes = np.maximum(magnitudes, floor)
+        floors = np.maximum(floors, floor)
+    magnitudes = np.maximum(magnitudes, floors)
     channels = tuple(affine_parameters(Range(-float(m), float(m)), number) for m in magnitudes)
-    return WeightParameters(axis, channels)
+    kept = known_scales(array, known, axis)
+    if kept is None or QMAX[number.dtype] - QMIN[number.dtype] != QMAX["int8"] - QMIN["int8"]:
+        return WeightParameters(axis, channels)
+    holds = kept * QMAX["int8"] >= floors * (1.0 - _ROUNDED)
+    stored = storable_scales(kept.astype(np.float64), number)
+    return WeightParameters(
+        axis,
+        tuple(
+            QuantParams(float(scale), channel.zero_point) if held else channel
+            for scale, held, channel in zip(stored, holds, channels, strict=True)
+        ),
+    )
 
 
 def _bias_floor(

@@ -23,7 +23,6 @@ from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
 from edgewise.data import DataSource, ImagePreprocessing, peek
-from edgewise.errors import ModelError
 from edgewise.exporters import ExportResult, Shapes
 from edgewise.exporters import export as export_model
 from edgewise.exporters.parity import MOST_SAMPLES

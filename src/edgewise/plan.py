@@ -124,7 +124,7 @@ def check_calibration_data(plan: Plan) -> None:
 
 
 def _may_be_quantized(source: str) -> bool:
-    """Whether a source of this kind can bring scales of its own, so that it has to be read first."""
+    """Whether a source of this kind can bring scales of its own: it has to be read first."""
     return is_reference(source) or Path(source).suffix.lower() in _QUANTIZABLE
 
 

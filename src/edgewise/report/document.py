@@ -55,7 +55,11 @@ class DataSummary:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSummary:
-    """Where the quantized ranges come from; null with a reason where nothing was quantized."""
+    """Where the quantized ranges come from: calibration data, the model's own scales, or both.
+
+    `data` is null, with a reason, where there are none. Where there are data and a reason, the data
+    gave the ranges of the tensors that the reason leaves.
+    """
 
     data: DataSummary | None
     method: str | None

@@ -40,6 +40,9 @@ _PACKAGES = (
 )
 
 
+_OWN_SCALES = "from the model's own scales"
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """Everything that a report is made of; `folder` is the staged output folder."""
@@ -109,15 +112,17 @@ def _data(source: DataSource, samples: int) -> DataSummary:
 
 
 def _calibration(build: Gathered) -> CalibrationSummary:
+    own = _OWN_SCALES if build.exported.ranges else None
     if build.calibration is None or build.statistics is None:
         quantizes = build.plan.quantizes
-        reason = "no calibration data" if quantizes else "no target quantizes activations"
+        reason = own or "no calibration data" if quantizes else "no target quantizes activations"
         return CalibrationSummary(None, None, None, reason)
     table = build.plan.project.calibration
     return CalibrationSummary(
         _data(build.calibration, build.statistics.samples),
         table.method,
         table.percentile if table.method == "percentile" else None,
+        None if own is None else f"{own}, where its source has any",
     )
 
 
