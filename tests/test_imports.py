@@ -31,6 +31,7 @@ def test_a_framework_that_is_imported_already_stays_and_others_can_come_later() 
         "import torch",
         "with unneeded('torch', 'sklearn'):",
         "    import torch.nn.functional",
+        "    import torch.ao.quantization.backend_config  # not imported by torch itself",
         "    try: import sklearn",
         "    except ModuleNotFoundError: pass",
         "    else: raise AssertionError",

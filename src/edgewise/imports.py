@@ -36,7 +36,8 @@ def unneeded(*packages: str) -> Iterator[None]:
     if not _own_process:
         yield
         return
-    absent = _Absent(frozenset(packages))
+    # a package without its submodules would be worse than one that is there, or is not
+    absent = _Absent(frozenset(name for name in packages if name not in sys.modules))
     sys.meta_path.insert(0, absent)
     try:
         yield
@@ -53,6 +54,6 @@ class _Absent:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name.partition(".")[0] in self._packages and name not in sys.modules:
+        if name.partition(".")[0] in self._packages:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
