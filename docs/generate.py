@@ -1,4 +1,5 @@
-"""Write the JSON Schemas in this folder: of the project file, for editors, and of `report.json`.
+"""Write the JSON Schemas in this folder: of the project file, for editors, of `report.json`, and of
+what `edgewise inspect --json` prints.
 
 python docs/generate.py           write them
 python docs/generate.py --check   fail when they are not up to date
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.config import project_schema
+from edgewise.inspection.document import inspection_schema
 from edgewise.report import report_schema
 
 FOLDER = Path(__file__).parent
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "edgewise.schema.json": project_schema,
+    "inspection.schema.json": inspection_schema,
     "report.schema.json": report_schema,
 }
 

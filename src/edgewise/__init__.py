@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgewise.errors import EdgewiseError
     from edgewise.execution import run
     from edgewise.exporters import SourceOptions
+    from edgewise.inspection import inspect
     from edgewise.pipeline import BuildResult, build
     from edgewise.stages import calibrate, export, quantize, validate
     from edgewise.targets.validation import Budget
@@ -34,6 +35,7 @@ __all__ = [
     "build",
     "calibrate",
     "export",
+    "inspect",
     "quantize",
     "run",
     "targets",
@@ -49,6 +51,7 @@ _HOMES = {
     "build": "edgewise.pipeline",
     "calibrate": "edgewise.stages",
     "export": "edgewise.stages",
+    "inspect": "edgewise.inspection",
     "quantize": "edgewise.stages",
     "run": "edgewise.execution",
     "validate": "edgewise.stages",

@@ -219,5 +219,6 @@ def validate(
 
 app.command()(cli_files.merge)
 app.command(name="run")(cli_files.execute)
+app.command()(cli_files.inspect)
 app.add_typer(cli_devices.devices)
 app.add_typer(cli_emulator.emulator)

@@ -1,4 +1,4 @@
-"""The commands on finished files: merge packages, run one.
+"""The commands on finished files: merge packages, run one, inspect one.
 
 Only typer is imported here: see `edgewise.cli`.
 """
@@ -12,6 +12,7 @@ import typer
 
 from edgewise import cli_options as options
 from edgewise.cli_run import run_command
+from edgewise.cli_values import shapes
 
 
 def merge(
@@ -80,5 +81,42 @@ def execute(
         from edgewise.cli_execute import execute_command
 
         execute_command(terminal, path, arrays, output, function, threads, rounding, device)
+
+    run_command(action, verbose=verbose)
+
+
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model: .onnx, .ort, .tflite, .mlpackage, or whatever `edgewise export` takes."
+        ),
+    ],
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Tell each layer: parameters, MACs, precision, memory.")
+    ] = False,
+    target: options.Targets = None,
+    no_targets: Annotated[
+        bool, typer.Option("--no-targets", help="Do not ask which targets take the model.")
+    ] = False,
+    input_shape: options.InputShapes = None,
+    weights: options.Weights = None,
+    signature: options.Signature = None,
+    task: options.Task = None,
+    exporter: options.Exporter = None,
+    allow_code: options.AllowCode = False,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Tell what a model is made of, and which targets take it."""
+
+    def action(terminal: Any) -> None:
+        from edgewise.cli_inspect import inspect_command, source_options
+        from edgewise.targets import TARGETS
+
+        sizes = {key[-1]: shape for key, shape in shapes(input_shape).items()}
+        said = source_options(sizes, weights, signature, task, exporter, allow_code)
+        asked = () if no_targets else target or tuple(TARGETS)
+        inspect_command(terminal, model, said, asked, layers=layers, json=json)
 
     run_command(action, verbose=verbose)

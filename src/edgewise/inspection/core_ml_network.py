@@ -200,8 +200,8 @@ def _plain(variable: Any) -> Iterator[Stored]:
 
 def _compressed(operation: Any, known: Mapping[str, tuple[Stored, ...]]) -> Iterator[Stored]:
     """What `constexpr_...` expands, in the form it is stored in; bytes are those of the numbers,
-    masks and tables, without scales. What expands the result of another one keeps that one's form."""
-    given = {parameter: variable for parameter, variable in _read(operation)}
+    masks and tables, without scales. What expands another one's result keeps that one's form."""
+    given = dict(_read(operation))
     output = operation.outputs[-1]
     elements = prod(shape_of(output) or ())
     stored = sum(_stored_bytes(given[name]) for name in given if name not in _SCALES)

@@ -26,9 +26,7 @@ def trip_count(loop: Operator, known: Mapping[Tensor, Tensor]) -> int | None:
     return _runs(condition.outputs[0], condition, body, start)
 
 
-def _runs(
-    tensor: Tensor, condition: Graph, body: Graph, start: list[int | None]
-) -> int | None:
+def _runs(tensor: Tensor, condition: Graph, body: Graph, start: list[int | None]) -> int | None:
     maker = _maker(tensor, condition)
     if maker is None:
         return None

@@ -123,21 +123,21 @@ def report_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(Report).json_schema(mode="serialization")
-    _close(schema)
+    close_schema(schema)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Edgewise report"
     schema["properties"]["format"] = {"const": FORMAT}
     return schema
 
 
-def _close(schema: Any) -> None:
+def close_schema(schema: Any) -> None:
     """A contract: every field is there, and no other."""
     if isinstance(schema, dict):
         if "properties" in schema:
             schema["additionalProperties"] = False
             schema["required"] = list(schema["properties"])
         for part in schema.values():
-            _close(part)
+            close_schema(part)
     elif isinstance(schema, list):
         for part in schema:
-            _close(part)
+            close_schema(part)
