@@ -5,8 +5,29 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from edgewise.errors import UnsupportedOperator
+from edgewise.graph import node_label
+
 #: protobuf cannot hold more, and the checker takes one message
 _CHECKABLE_BYTES = 1_800_000_000
+#: domains with operators that ONNX Runtime computes
+_KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+
+
+def refuse_custom_operators(model: ir.Model) -> None:
+    """Raises UnsupportedOperator for the first node that nobody can compute: of a domain that is
+    not ONNX's or ONNX Runtime's, and without a function in the model."""
+    for node in model.graph.all_nodes():
+        known = node.domain in _KNOWN_DOMAINS or node.domain.startswith("ai.onnx.preview")
+        if not known and node.op_identifier() not in model.functions:
+            raise UnsupportedOperator(
+                node_label(node),
+                node.op_type,
+                target="ONNX Runtime",
+                why=f"it belongs to the domain '{node.domain}'",
+                remedy="Use operators of the ONNX standard, or define it as a function in the "
+                "model.",
+            )
 
 
 def checker_problem(model: ir.Model) -> str:

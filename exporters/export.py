@@ -15,6 +15,7 @@ from edgewise.data.notes import attach, notes_of
 from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
+from edgewise.exporters.check import refuse_custom_operators
 from edgewise.exporters.opened import OpenedModel, Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
@@ -89,6 +90,7 @@ def export(
     opened = as_float(open_source_model(source, options))
     progress.step("bringing it to canonical form")
     prepared, hub, findings = _canonical(opened, options)
+    refuse_custom_operators(hub)
     notes = notes_of(hub)  # of a hub model that is exported again
     told, labels = opened.preprocessing or notes.preprocessing, opened.labels or notes.labels
     attach(hub, told, labels)

@@ -81,6 +81,8 @@ CASES: dict[str, tuple[Case, str]] = {
 @pytest.mark.parametrize("command", ["emit", "build"])
 def test_one_line(run: Any, tmp_path: Path, name: str, command: str) -> None:
     make, said = CASES[name]
+    if name == "custom domain" and command == "build":  # its export needs to run the model
+        said = said.replace("android", "ONNX Runtime").rstrip(".")
     model, out = tmp_path / "model.onnx", tmp_path / "out"
     onnx.save(make(), model)
     arguments = [command, model, "--target", "android", "--precision", "fp32", "--out", out]

@@ -270,8 +270,7 @@ def test_a_pass_that_breaks_the_graph_is_named(parse, damage, message):
     [
         ("absent.onnx", None, UsageError, "no such file"),
         ("text.onnx", b"this is no model", ModelError, "not an ONNX file"),
-        ("m.pt", b"x", ModelError, r"pickled.*\.pt2"),
-        ("m.h5", b"x", ModelError, r"'\.h5'"),
+        ("m.txt", b"x", ModelError, r"'\.txt'"),
     ],
 )
 def test_unreadable_sources(tmp_path, name, content, error, message):
