@@ -1,9 +1,9 @@
 """scikit-learn to ONNX through skl2onnx: estimators and pipelines of them.
 
 The input is `input`, float32, one row of `n_features_in_` numbers per example; the number of
-rows stays free by the name `batch` unless a shape is given. Classifiers give `label` and, where
-they have them, `probabilities` (a tensor, no dictionary); their classes are the labels, and where
-these are texts, `label` is the index of one: devices have no tensors of texts. What else a
+rows stays free by the name `batch` unless a shape is given. Classifiers give `probabilities`
+(a tensor, no dictionary; scores for those that have no probabilities), and `label`; their classes are
+the labels, and where these are texts, `label` is the index of one: devices have no tensors of texts. What else a
 pipeline gives is called as skl2onnx calls it, `variable` for the most part.
 
 Pickles (`.joblib`, `.pkl`, `.pickle`) are programs: loading one runs what its maker wrote.
@@ -122,9 +122,9 @@ def _converted(
         ) from error
     for value in model.graph.inputs:
         value.shape = ir.Shape([rows, features])
-    if "nocl" in choice:
-        # some converters declare texts all the same
-        model.graph.outputs[0].dtype = ir.DataType.INT64
+    if (texts := _texts(estimator)) is not None:
+        _count_classes(model, texts)
+    _put_scores_first(model)
     for value in model.graph.outputs:
         if value.shape is not None and len(value.shape) and not isinstance(rows, int):
             value.shape = ir.Shape([rows, *list(value.shape)[1:]])
@@ -139,6 +139,26 @@ def _choices(estimator: Any) -> Iterator[dict[str, bool]]:
     for count in range(len(wanted), -1, -1):
         for names in combinations(wanted, count):
             yield {name: wanted[name] for name in names}
+
+
+def _count_classes(model: ir.Model, texts: Array) -> None:
+    """Some converters take texts from a table all the same: it holds their indices then."""
+    for value in model.graph.initializers.values():
+        table = value.const_value
+        if table is not None and table.dtype == ir.DataType.STRING:
+            found = [text.decode() for text in table.numpy().reshape(-1)]
+            if found == [str(text) for text in texts]:
+                counted = np.arange(len(found), dtype=np.int64).reshape(table.shape.numpy())
+                value.const_value = ir.tensor(counted, name=value.name)
+                value.dtype = ir.DataType.INT64
+    for value in model.graph.outputs:
+        if value.dtype == ir.DataType.STRING:
+            value.dtype = ir.DataType.INT64
+
+
+def _put_scores_first(model: ir.Model) -> None:
+    """Metrics, and the labels of an application, are about the first output."""
+    model.graph.outputs.sort(key=lambda value: value.name == "label")
 
 
 def _last_step(estimator: Any) -> Any:
