@@ -140,8 +140,6 @@ def _check_bodies(model: ir.Model) -> None:
 def _check_left(model: ir.Model, lifted: Lifted) -> None:
     """What still reads integers of a quantized tensor, nothing knows how to read as floats."""
     for node in model.graph.all_nodes():
-        if is_op(node, *_QUANTIZED):
-            raise unsupported(node, "its integers are read by something unknown")
         for value in node.inputs:
             if value is not None and value in lifted.held and lifted.held[value].real is not value:
                 raise ModelError(

@@ -77,7 +77,11 @@ class Lifted:
         array = constant(value)
         if array is None:
             raise ValueError(f"'{value.name}' is not constant")
-        real = self.new_constant(plain(value.name), parameters.dequantize(array))
+        name = plain(value.name)
+        if not made and name == value.name:
+            value.name = self.unique(f"{name}_integers")
+            self._taken.discard(name)
+        real = self.new_constant(name, parameters.dequantize(array))
         made.append(Held(real, parameters))
         if array.dtype.name in DTYPES:
             self.know(real, parameters)
@@ -181,10 +185,12 @@ class Lifted:
         self._nodes.discard(name)
         names = []
         for value in old.outputs:
-            final = value.name if value.is_graph_output() else plain(value.name)
+            if value.is_graph_output():  # the name goes over with the place, see `_put_out`
+                names.append(f"{value.name}_real")
+                continue
+            names.append(plain(value.name))
             value.name = self.unique(f"{value.name}_integers")
-            self._taken.discard(final)
-            names.append(final or "")
+            self._taken.discard(names[-1])
         attributes = dict(old.attributes) if attributes is None else attributes
         return self.add(op_type, inputs, attributes, name=name, outputs=names, before=old)
 
@@ -271,7 +277,7 @@ def describe(parameters: TensorQuantization) -> str:
     if parameters.scale.ndim:
         return f"{parameters.zero_point.dtype.name}, {parameters.scale.size} scales"
     return (
-        f"{parameters.zero_point.dtype.name}, scale {parameters.scale[()]}, "
+        f"{parameters.zero_point.dtype.name}, scale {parameters.scale!s}, "
         f"zero point {int(parameters.zero_point)}"
     )
 
