@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,10 @@ from edgewise.errors import ModelError
 from edgewise.graph.io import to_bytes
 
 Optimize = Literal["none", "all"]
+#: ONNX Runtime 1.32 gives int8 nodes that it inserts itself, such as those around the Reshape that
+#: it makes of MatMul and Add, a uint8 zero point, and then refuses them (its pull request 28144)
+_PROPAGATION = "QDQPropagationTransformer"
+_REFUSES_ITS_OWN = "does not match y_zero_point type"
 
 
 class OrtSession:
@@ -25,24 +29,14 @@ class OrtSession:
     def __init__(
         self, model: ir.Model | str | Path | bytes, *, threads: int = 1, optimize: Optimize = "none"
     ) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.graph_optimization_level = (
-            ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            if optimize == "none"
-            else ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        )
         data = to_bytes(model) if isinstance(model, ir.Model) else model
         try:
-            self._session = ort.InferenceSession(
-                str(data) if isinstance(data, Path) else data,
-                options,
-                providers=["CPUExecutionProvider"],
-            )
+            try:
+                self._session = _open(data, threads, optimize)
+            except Exception as error:
+                if optimize == "none" or _REFUSES_ITS_OWN not in str(error):
+                    raise
+                self._session = _open(data, threads, optimize, without=[_PROPAGATION])
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise ModelError(
                 "ONNX Runtime cannot load the model", why=_first_line(error)
@@ -60,6 +54,28 @@ class OrtSession:
         except Exception as error:  # see above
             raise ModelError("ONNX Runtime cannot run the model", why=_first_line(error)) from error
         return dict(zip(names, (np.asarray(r) for r in results), strict=True))
+
+
+def _open(
+    data: str | Path | bytes, threads: int, optimize: Optimize, without: Sequence[str] = ()
+) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = (
+        ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if optimize == "none"
+        else ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    )
+    return ort.InferenceSession(
+        str(data) if isinstance(data, Path) else data,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(without),
+    )
 
 
 def _first_line(error: Exception) -> str:
