@@ -18,50 +18,56 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-#: called with the path of a layer before it runs (None), and with what it gave
+#: called with the path of a layer and with what it gave
 Report = Callable[[str, Any], None]
 
 
 @contextmanager
-def watching(layers: Sequence[Any], enter: Callable[[str], None], leave: Report) -> Iterator[None]:
-    """Report each call of each layer: `enter` before it, `leave` after it with its result."""
+def replaced(layer: Any, method: str, replacement: Any) -> Iterator[None]:
+    """A method of one object is another for the time of the block; Keras does not notice."""
+    kept = vars(layer).get(method)
+    object.__setattr__(layer, method, replacement)
+    try:
+        yield
+    finally:
+        if kept is None:
+            object.__delattr__(layer, method)
+        else:
+            object.__setattr__(layer, method, kept)
+
+
+@contextmanager
+def watching(
+    layers: Sequence[Any], enter: Callable[[str], None], leave: Report, *, root: Any = None
+) -> Iterator[None]:
+    """Report each call of each layer: `enter` before it, `leave` after it with its result.
+
+    `root` is the model around them all, whose path is empty.
+    """
     around: list[str] = []
     calls: Counter[str] = Counter()
+
+    def watched(layer: Any) -> Callable[..., Any]:
+        original = layer.call
+        name = [] if layer is root else [str(layer.name)]
+
+        @wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = "/".join([*around, *name])
+            calls[path] += 1
+            told = path if calls[path] == 1 else f"{path}_{calls[path] - 1}"
+            around.extend(name)
+            enter(told)
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                del around[len(around) - len(name) :]
+            leave(told, result)
+            return result
+
+        return call
+
     with ExitStack() as restore:
         for layer in layers:
-            restore.callback(_watch(layer, around, calls, enter, leave))
+            restore.enter_context(replaced(layer, "call", watched(layer)))
         yield
-
-
-def _watch(
-    layer: Any,
-    around: list[str],
-    calls: Counter[str],
-    enter: Callable[[str], None],
-    leave: Report,
-) -> Callable[[], None]:
-    original, own = layer.call, "call" in vars(layer)
-
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        path = "/".join([*around, str(layer.name)])
-        calls[path] += 1
-        told = path if calls[path] == 1 else f"{path}_{calls[path] - 1}"
-        around.append(str(layer.name))
-        enter(told)
-        try:
-            result = original(*args, **kwargs)
-        finally:
-            around.pop()
-        leave(told, result)
-        return result
-
-    object.__setattr__(layer, "call", call)
-
-    def restore() -> None:
-        if own:
-            object.__setattr__(layer, "call", original)
-        else:
-            object.__delattr__(layer, "call")
-
-    return restore

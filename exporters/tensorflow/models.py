@@ -105,9 +105,9 @@ def _traceable(model: Any, library: Library, options: SourceOptions, where: str)
         source = _functional(model, known, library)
     else:
         source = _subclassed(model, library, options, where)
-    layers = tuple(layer for layer in model._flatten_layers(include_self=False))
+    layers = tuple(model._flatten_layers())  # itself, too
     ports = fixed_ports(source.inputs, options.input_shapes, where)
-    return Traceable(ports, source.call, source.name_outputs, layers)
+    return Traceable(ports, source.call, source.name_outputs, layers, model, batched=True)
 
 
 def _known_inputs(model: Any) -> list[Any]:
@@ -124,9 +124,7 @@ def _functional(model: Any, inputs: Sequence[Any], library: Library) -> Traceabl
         Port(name, tuple(tensor.shape), _dtype(tensor.dtype))
         for name, tensor in zip(names, inputs, strict=True)
     )
-    structure = (
-        model.input if library.version > 2 else getattr(model, "_nested_inputs", model.input)
-    )
+    structure = _structure(model, inputs)
 
     def call(tensors: Sequence[Any]) -> Any:
         return model(library.pack(structure, tensors), training=False)
@@ -138,6 +136,14 @@ def _functional(model: Any, inputs: Sequence[Any], library: Library) -> Traceabl
         return unique(given) if len(given) == len(library.flatten(result)) else leaf_names(result)
 
     return Traceable(ports, call, name_outputs)
+
+
+def _structure(model: Any, inputs: Sequence[Any]) -> Any:
+    """The nest in which the model takes its inputs; a Sequential has no say in that."""
+    try:
+        return model.input
+    except AttributeError:
+        return inputs[0] if len(inputs) == 1 else list(inputs)
 
 
 def _names(inputs: Iterable[Any]) -> list[str]:
@@ -241,13 +247,15 @@ def _open_layers(source: Traceable) -> LayerRunner:
         found: list[tuple[str, Array]] = []
 
         def leave(path: str, result: Any) -> None:
+            if not path:
+                return  # the model itself
             leaves = [leaf for leaf in tf.nest.flatten(result) if tf.is_tensor(leaf)]
             found.extend(
                 (path if len(leaves) == 1 else f"{path}_{index}", np.asarray(leaf))
                 for index, leaf in enumerate(leaves)
             )
 
-        with silent(), watching(source.layers, lambda path: None, leave):
+        with silent(), watching(source.layers, lambda path: None, leave, root=source.root):
             source.call(input_tensors(source.inputs, feeds))
         return found
 

@@ -5,12 +5,15 @@
 3. `StatefulPartitionedCall/StatefulPartitionedCall/x` -> `x`: inlined functions leave no trace
 4. `add:0` -> `add`: the number of a node's first output says nothing
 5. inputs and outputs: those of the source, whatever they are called in between
-6. `unk__12` -> the names of the source's free dimensions at the border, none in between, where
+6. `conv/BiasAdd__12`, made by tf2onnx -> `conv/BiasAdd/transpose`, after the operator; where it
+   stands between a value with a name and the operator that computes it, it hands the name on
+7. `unk__12` -> the names of the source's free dimensions at the border, none in between, where
    inference finds them again
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +22,7 @@ import onnx_ir as ir
 
 from edgewise.exporters.tensorflow.traceable import Port
 
+_GENERATED = re.compile(r"(.*?)(?:__\d+)+$")
 _CALLS = ("StatefulPartitionedCall/", "PartitionedCall/")
 
 
@@ -35,6 +39,8 @@ class Scopes:
 
     def leave(self, path: str, tensors: Sequence[Any]) -> None:
         """The results of a layer; those that a layer inside of it gave already stay its."""
+        if not path:
+            return
         named = [tensor for tensor in tensors if hasattr(tensor, "op")]
         for index, tensor in enumerate(named):
             text = path if len(named) == 1 else f"{path}_{index}"
@@ -52,7 +58,7 @@ class Scopes:
         for length in range(len(parts) - 1, 0, -1):
             scope = "/".join(parts[:length])
             if scope in self.layers:
-                return "/".join([self.layers[scope], *parts[length:]])
+                return "/".join([*filter(None, [self.layers[scope]]), *parts[length:]])
         return name
 
 
@@ -60,27 +66,53 @@ def rename(
     model: ir.Model,
     ports: Sequence[Port],
     inputs: Sequence[str],
-    outputs: Sequence[str],
+    outputs: Sequence[Port],
     scopes: Scopes,
 ) -> None:
-    """Cases 1 to 6, in place; `inputs` are the names that the ports have in the graph."""
+    """All cases, in place; `inputs` are the names that the ports have in the graph."""
     graph = model.graph
     _order_inputs(graph, ports, inputs)
-    taken = {port.name for port in ports} | set(outputs)
-    values = [(value, scopes.cleaned(value.name or "value")) for value in _values(graph)]
-    for index, (value, _) in enumerate(values):  # old names are out of the way of new ones
+    taken = {port.name for port in (*ports, *outputs)}
+    names = {value: scopes.cleaned(value.name or "value") for value in _values(graph)}
+    made_up = {value for value in names if (value.name or "") not in scopes.results}
+    made_up = {value for value in made_up if _GENERATED.match(names[value])}
+    _hand_on(graph, names, made_up)
+    for index, value in enumerate(names):  # old names are out of the way of new ones
         value.name = f"value:{index}"
-    for value, name in values:
+    for value, name in names.items():
         _forget_free_sizes(value)
-        value.name = _free(name, taken)
+        value.name = _free(_named_after_operator(name, value.producer()), taken)
     for port, value in zip(ports, graph.inputs, strict=True):
         value.name, value.shape = port.name, ir.Shape(port.named_dims)
-    for index, name in enumerate(outputs):
-        _name_output(graph, index, name)
+    for index, port in enumerate(outputs):
+        _name_output(graph, index, port)
     nodes: set[str] = set()
     for node in graph.all_nodes():
-        node.name = _free(scopes.cleaned(node.name or node.op_type), nodes)
+        name = _named_after_operator(scopes.cleaned(node.name or node.op_type), node)
+        node.name = _free(name, nodes)
     graph.name = "model"
+
+
+def _hand_on(graph: ir.Graph, names: dict[ir.Value, str], made_up: set[ir.Value]) -> None:
+    """Case 6: a convolution's result, and not its Transpose's, is the layer's."""
+    for node in graph.all_nodes():
+        if node.op_type != "Transpose" or node.inputs[0] is None:
+            continue
+        source, result = node.inputs[0], node.outputs[0]
+        if source in made_up and result not in made_up and result in names:
+            names[source], names[result] = names[result], f"{names[result]}/transposed"
+            made_up.discard(source)
+
+
+def _named_after_operator(name: str, node: ir.Node | None) -> str:
+    """Case 6; what has no scope gets that of what it reads."""
+    found = _GENERATED.match(name)
+    if found is None or node is None:
+        return name
+    stem = found.group(1)
+    if "/" not in stem and node.inputs and node.inputs[0] is not None and node.inputs[0].name:
+        stem = node.inputs[0].name
+    return f"{stem}/{node.op_type.lower()}"
 
 
 def _order_inputs(graph: ir.Graph, ports: Sequence[Port], inputs: Sequence[str]) -> None:
@@ -94,18 +126,16 @@ def _order_inputs(graph: ir.Graph, ports: Sequence[Port], inputs: Sequence[str])
         graph.inputs.append(value)
 
 
-def _name_output(graph: ir.Graph, index: int, name: str) -> None:
+def _name_output(graph: ir.Graph, index: int, port: Port) -> None:
     """An output that is an input, a constant or another output too is a copy of it."""
     value = graph.outputs[index]
-    made = value.producer() is not None
-    if made and not any(other is value for other in list(graph.outputs)[:index]):
-        value.name = name
-        return
-    copy = ir.Node("", "Identity", [value], num_outputs=1, name=f"{name}/copy")
-    copy.outputs[0].name, copy.outputs[0].type = name, value.type
-    copy.outputs[0].shape = value.shape
-    graph.append(copy)
-    graph.outputs[index] = copy.outputs[0]
+    if value.producer() is None or any(other is value for other in list(graph.outputs)[:index]):
+        copy = ir.Node("", "Identity", [value], num_outputs=1, name=f"{port.name}/copy")
+        copy.outputs[0].type = value.type
+        graph.append(copy)
+        graph.outputs[index] = value = copy.outputs[0]
+    value.name = port.name
+    value.shape = None if port.dims is None else ir.Shape(port.dims)
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:

@@ -21,7 +21,10 @@ Dims = tuple[int | str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input: its name, its shape, and the name of its dtype as numpy has it."""
+    """An input or output: its name, shape, and the name of its dtype as numpy has it.
+
+    `dims` is None for an output of unknown rank.
+    """
 
     name: str
     dims: Dims
@@ -52,12 +55,16 @@ class Traceable:
     Attributes:
         name_outputs: names, in flattened order, from what `call` gave.
         layers: those whose results can be watched while `call` runs; see `layers.watching`.
+        root: the model around them, one of them.
+        batched: the first axis of every input and output is the batch, as Keras has it.
     """
 
     inputs: tuple[Port, ...]
     call: Callable[[Sequence[Any]], Any]
     name_outputs: Callable[[Any], list[str]]
     layers: tuple[Any, ...] = ()
+    root: Any = None
+    batched: bool = False
 
 
 def fixed_ports(ports: Sequence[Port], shapes: Shapes, where: str) -> tuple[Port, ...]:

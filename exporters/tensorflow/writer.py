@@ -20,9 +20,11 @@ import onnx_ir as ir
 
 from edgewise.errors import ModelError
 from edgewise.exporters.check import checker_problem
+from edgewise.exporters.tensorflow.handlers import HANDLERS
 from edgewise.exporters.tensorflow.layers import watching
 from edgewise.exporters.tensorflow.libraries import import_tensorflow, import_tf2onnx, silent
 from edgewise.exporters.tensorflow.names import Scopes, rename
+from edgewise.exporters.tensorflow.recurrent import known_spelling
 from edgewise.exporters.tensorflow.traceable import Port, Traceable, unique
 from edgewise.references import describe
 
@@ -55,7 +57,8 @@ def write_onnx(source: Traceable, where: str, needed_for: str) -> ir.Model:
     proto = _written(tf2onnx, graph, inputs, outputs, where)
     _refuse_leftovers(proto, trace.scopes, where)
     model = ir.from_proto(proto)
-    rename(model, source.inputs, inputs, trace.output_names, trace.scopes)
+    _trim_identities(model)
+    rename(model, source.inputs, inputs, _output_ports(source, trace), trace.scopes)
     if problem := checker_problem(model):
         raise ModelError(
             "tf2onnx wrote an invalid model",
@@ -78,10 +81,14 @@ def _trace(source: Traceable, where: str) -> Trace:
 
     def traced(*tensors: Any) -> list[Any]:
         trace.scopes = Scopes()
-        with watching(
-            source.layers,
-            lambda path: trace.scopes.enter(tf.get_current_name_scope(), path),
-            lambda path, result: trace.scopes.leave(path, tf.nest.flatten(result)),
+        with (
+            known_spelling(source.layers),
+            watching(
+                source.layers,
+                lambda path: trace.scopes.enter(tf.get_current_name_scope(), path),
+                lambda path, result: trace.scopes.leave(path, tf.nest.flatten(result)),
+                root=source.root,
+            ),
         ):
             result = source.call(tensors)
         trace.output_names = unique(
@@ -104,6 +111,19 @@ def _trace(source: Traceable, where: str) -> Trace:
             remedy="Its call must work on symbolic tensors, as in tf.function.",
         ) from error
     return trace
+
+
+def _output_ports(source: Traceable, trace: Trace) -> list[Port]:
+    """With the batch where it is known to be the first axis; other free axes are inferred."""
+    ports = []
+    free = [port.named_dims[0] for port in source.inputs if port.dims and port.sizes[0] is None]
+    batch = free[0] if source.batched and len(set(free)) == 1 else None
+    for name, tensor in zip(trace.output_names, trace.concrete.outputs, strict=True):
+        dims = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+        if dims and dims[0] is None:
+            dims = (batch, *dims[1:])
+        ports.append(Port(name, dims, tensor.dtype.name))
+    return ports
 
 
 def _frozen(
@@ -133,6 +153,7 @@ def _written(
                 holder,
                 continue_on_error=True,  # what stays unwritten is named, with its node
                 opset=_OPSET,
+                custom_op_handlers=dict(HANDLERS),
                 input_names=list(inputs),
                 output_names=list(outputs),
             )
@@ -160,6 +181,13 @@ def _refuse_leftovers(proto: onnx.ModelProto, scopes: Scopes, where: str) -> Non
             else "tf2onnx does not know how to write it",
             remedy="Export the part of the model without it, or use another operator.",
         )
+
+
+def _trim_identities(model: ir.Model) -> None:
+    """tf2onnx writes lists of tensors as Identity, and leaves the shape of their elements there."""
+    for node in model.graph.all_nodes():
+        if node.op_type == "Identity" and len(node.inputs) > 1:
+            node.resize_inputs(1)
 
 
 def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
