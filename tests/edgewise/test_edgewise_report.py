@@ -190,7 +190,7 @@ def report(**changes: object) -> Report:
         ok=True,
         exit_code=0,
         model=ModelSummary(
-            "tiny", "tiny.onnx", "onnx", "", "0" * 64, (tensor,), (tensor,), 5, 1234
+            "tiny", "tiny.onnx", "onnx", "", "0" * 64, (tensor,), (tensor,), 5, 1234, 5678, 4096
         ),
         parity=Parity(1e-6, 1e-6, 4, 1e-4, "real"),
         calibration=CalibrationSummary(
@@ -204,6 +204,13 @@ def report(**changes: object) -> Report:
         timings={"export": 0.25},
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_the_page_tells_what_the_model_computes() -> None:
+    page = render_page(report())
+    assert "0.005678 M multiply-accumulates, 4.1 kB of activations at once" in page
+    unknown = replace(report().model, activation_bytes=None)
+    assert "activations at once" not in render_page(report(model=unknown))
 
 
 def test_names_of_the_user_are_escaped_in_the_page() -> None:

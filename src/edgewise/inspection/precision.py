@@ -22,7 +22,6 @@ from edgewise.inspection.network import Network, Operation, bits_of
 _FLOATS = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 #: integers that activations are quantized to
 _NARROW = frozenset({"int4", "uint4", "int8", "uint8", "int16", "uint16"})
-_PALETTE = "palette"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +115,17 @@ class _Reading:
 
 def named(weight: str | None, activation: str | None) -> str:
     """The field's name of a pair of storage types."""
+    if weight is None:
+        return "unknown" if activation is None else _FLOATS.get(activation, activation)
     if activation is None:
-        return "unknown" if weight is None else _of_weight(weight)
-    if weight is None or weight == activation:
-        plain = weight is None or activation in _FLOATS
-        return _FLOATS.get(activation, activation) if plain else _both(weight, activation)
-    if activation in _FLOATS or weight.startswith(_PALETTE):
-        widened = _FLOATS.get(weight) is not None and (bits_of(weight) or 0) > (
-            bits_of(activation) or 0
-        )
-        return _FLOATS[activation] if widened else _of_weight(weight)
-    return _both(weight, activation)
+        return _of_weight(weight)
+    if activation not in _FLOATS:
+        return f"{_of_weight(weight)}a{bits_of(activation)}"
+    as_wide = weight in _FLOATS and (bits_of(weight) or 0) >= (bits_of(activation) or 0)
+    return _FLOATS[activation] if as_wide else _of_weight(weight)
 
 
 def _of_weight(weight: str) -> str:
+    """Palettes have their own name, and no width among the numbers."""
     bits = bits_of(weight)
     return weight if bits is None else f"w{bits}"
-
-
-def _both(weight: str, activation: str) -> str:
-    return f"w{bits_of(weight)}a{bits_of(activation)}"

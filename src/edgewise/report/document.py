@@ -30,7 +30,11 @@ class TensorSummary:
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
     """The hub model; `sha256` is that of `stages/hub.onnx`; `exporter` is what wrote the ONNX,
-    empty for a source that is ONNX."""
+    empty for a source that is ONNX.
+
+    `macs` are the multiply-accumulates of one inference, `activation_bytes` the most that is alive
+    at once in fp32, None where a size is not known; free dimensions are 1 (docs/inspect.md).
+    """
 
     name: str
     source: str
@@ -41,6 +45,8 @@ class ModelSummary:
     outputs: tuple[TensorSummary, ...]
     nodes: int
     parameters: int
+    macs: int
+    activation_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from edgewise.calibration import Statistics
 from edgewise.data import DataSource
 from edgewise.exporters import ExportResult
 from edgewise.files import files_below, sha256
+from edgewise.inspection.onnx_network import network_of
+from edgewise.inspection.summary import summarize
 from edgewise.plan import Plan
 from edgewise.report.document import (
     FORMAT,
@@ -86,6 +88,7 @@ def _model(build: Gathered, hub_hash: str) -> ModelSummary:
     graph = build.exported.model.graph
     initializers = graph.initializers.values()
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    counted = summarize(network_of(build.exported.model.clone(), {}))
     return ModelSummary(
         name=build.plan.name,
         source=build.plan.project.model.source,
@@ -96,6 +99,8 @@ def _model(build: Gathered, hub_hash: str) -> ModelSummary:
         outputs=tuple(_tensor(value) for value in graph.outputs),
         nodes=len(graph),
         parameters=sum(v.const_value.size for v in initializers if v.const_value is not None),
+        macs=counted.macs.total,
+        activation_bytes=counted.memory.peak_bytes,
     )
 
 
