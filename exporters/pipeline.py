@@ -14,6 +14,9 @@ from edgewise.exporters.passes import PASSES, Pass
 from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model
 
+#: one pass may make room for another, which runs before it; far more than was ever seen
+_ROUNDS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -41,15 +44,21 @@ def canonicalize(model: ir.Model, passes: Mapping[str, Pass] = PASSES) -> tuple[
     """
     signature, done = Signature.of(model), list[str]()
     findings: dict[Finding, None] = {}
-    for name, run in {} if is_quantized_model(model) else passes.items():
-        outcome = run(model)
-        done.append(name)
-        for declined in outcome.declined:
-            rule = f"export/{name}"
-            findings[Finding(rule, "info", f"not applied: {declined.reason}", declined.node)] = None
-        if outcome.modified:
-            tidy(model)
-            verify(model, signature, done)
+    modified = not is_quantized_model(model)
+    for _ in range(_ROUNDS):
+        if not modified:
+            break
+        modified, findings = False, {}
+        for name, run in passes.items():
+            outcome = run(model)
+            done.append(name)
+            for declined in outcome.declined:
+                message = f"not applied: {declined.reason}"
+                findings[Finding(f"export/{name}", "info", message, declined.node)] = None
+            if outcome.modified:
+                modified = True
+                tidy(model)
+                verify(model, signature, done)
     strip_metadata(model)
     verify(model, signature, done)
     return tuple(findings)
@@ -60,7 +69,27 @@ def tidy(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
+    infer_shapes_anew(model)
+
+
+def infer_shapes_anew(model: ir.Model) -> None:
+    """Infer the shapes of all values that are not static.
+
+    Inference would keep the name that it once gave to a dimension, where now it sees that the
+    dimension is that of an input. What it cannot infer keeps the shape that it had.
+    """
+    known = {
+        value: value.shape
+        for node in model.graph
+        for value in node.outputs
+        if value.shape is not None and not value.shape.is_static() and not value.is_graph_output()
+    }
+    for value in known:
+        value.shape = None
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    for value, shape in known.items():
+        if value.shape is None:
+            value.shape = shape
 
 
 def strip_metadata(model: ir.Model) -> None:

@@ -74,15 +74,30 @@ def same_shape(first: ir.Value, second: ir.Value) -> bool:
     )
 
 
+def keeps_shape(value: ir.Value, other: Array, result: ir.Value) -> bool:
+    """Whether `value` broadcast with the constant `other`, which gives `result`, stays as large.
+
+    Inference may have another name for a dimension of the result, so the constant alone decides
+    where it can: each of its sizes is 1, or that of the value.
+    """
+    if value.shape is not None and other.ndim <= len(value.shape):
+        sizes = list(value.shape)[len(value.shape) - other.ndim :]
+        if all(size in (1, dim) for size, dim in zip(other.shape, sizes, strict=True)):
+            return True
+    return same_shape(value, result)
+
+
 def operand_and_scalar(node: ir.Node) -> tuple[ir.Value, float] | None:
     """`(x, c)` of a commutative `op(x, c)` or `op(c, x)` with a one-element constant `c`.
 
     None where `c` would broadcast `x` to a higher rank.
     """
     for data, other in ((0, 1), (1, 0)):
-        value, number = node.inputs[data], scalar(node.inputs[other])
-        if value is not None and number is not None and same_shape(value, node.outputs[0]):
-            return value, number
+        value, array = node.inputs[data], constant(node.inputs[other])
+        if value is None or array is None or array.size != 1:
+            continue
+        if keeps_shape(value, array, node.outputs[0]):
+            return value, float(array.reshape(()))
     return None
 
 

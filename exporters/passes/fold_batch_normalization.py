@@ -6,9 +6,7 @@ Ioffe & Szegedy 2015, arXiv:1502.03167):
     s = g / sqrt(v + e)
     BN(W x + c) = s (W x + c - m) + b = (s W) x + (s (c - m) + b)
 
-so the output channels of W are scaled by s, and the bias becomes s (c - m) + b, also where there
-was none (c = 0). A Gemm computes alpha A B + beta C: s scales the columns of B, and beta moves into
-the new bias. The new constants are computed in float64 and rounded once.
+see `layers` for how a layer takes s and the rest into its weights and its bias.
 
 Any other BatchNormalization becomes a Mul and an Add by constants of one value per channel.
 """
@@ -18,12 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.errors import InternalError
 from edgewise.exporters.passes.base import (
-    Array,
     Declined,
     PassOutcome,
     bypass,
@@ -31,17 +27,16 @@ from edgewise.exporters.passes.base import (
     make_node,
     replace,
 )
+from edgewise.exporters.passes.layers import LAYERS, Vector, change_layer
 from edgewise.graph import add_initializer, attribute, constant, consumers, node_label
-
-_FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Affine:
     """`y = scale x + shift` per channel, in float64."""
 
-    scale: npt.NDArray[np.float64]
-    shift: npt.NDArray[np.float64]
+    scale: Vector
+    shift: Vector
 
 
 def fold_batch_normalization(model: ir.Model) -> PassOutcome:
@@ -56,7 +51,7 @@ def fold_batch_normalization(model: ir.Model) -> PassOutcome:
             continue
         source = node.inputs[0]
         before = None if source is None else source.producer()
-        if before is not None and is_op(before, *_FOLDABLE):
+        if before is not None and is_op(before, *LAYERS):
             reason = _fold(model.graph, before, node, affine)
             if reason is None:
                 modified = True
@@ -83,50 +78,10 @@ def _fold(graph: ir.Graph, before: ir.Node, norm: ir.Node, affine: _Affine) -> s
     result = before.outputs[0]
     if result.is_graph_output() or consumers(result) != [norm]:
         return f"the result of '{node_label(before)}' is used elsewhere too"
-    weight_value = before.inputs[1]
-    weight = constant(weight_value)
-    if weight is None:
-        return f"the weights of '{node_label(before)}' are computed in the graph"
-    bias_value = before.inputs[2] if len(before.inputs) > 2 else None
-    bias = _bias(before, bias_value, len(affine.scale))
-    if bias is None:
-        return f"the bias of '{node_label(before)}' is not one constant per channel"
-    scaled = _scaled_weight(before, weight, affine.scale).astype(weight.dtype)
-    shifted = (affine.scale * bias + affine.shift).astype(weight.dtype)
-    name = str(getattr(weight_value, "name", "weight"))
-    bias_name = str(bias_value.name) if bias_value is not None else f"{name}_bias"
-    before.resize_inputs(3)
-    before.replace_input_with(1, add_initializer(graph, f"{name}_folded", scaled))
-    before.replace_input_with(2, add_initializer(graph, f"{bias_name}_folded", shifted))
-    if is_op(before, "Gemm"):
-        before.attributes.add(ir.AttrFloat32("beta", 1.0))
-    if not bypass(graph, norm, result):
+    reason = change_layer(graph, before, affine.scale, affine.shift)
+    if reason is None and not bypass(graph, norm, result):
         raise InternalError("a made value that is no output can always take another's place")
-    return None
-
-
-def _bias(node: ir.Node, value: ir.Value | None, channels: int) -> npt.NDArray[np.float64] | None:
-    if value is None:
-        return np.zeros(channels)
-    bias = constant(value)
-    if bias is None or not (bias.size == 1 or bias.size == channels == bias.shape[-1]):
-        return None
-    factor = float(attribute(node, "beta", 1.0)) if is_op(node, "Gemm") else 1.0
-    return np.broadcast_to(factor * bias.astype(np.float64).reshape(-1), (channels,))
-
-
-def _scaled_weight(node: ir.Node, weight: Array, scale: npt.NDArray[np.float64]) -> Array:
-    """The weights in float64, each output channel times its scale."""
-    wide = weight.astype(np.float64)
-    if is_op(node, "Conv"):  # (out, in / group, spatial...)
-        return wide * scale.reshape(-1, *[1] * (wide.ndim - 1))
-    if is_op(node, "Gemm"):  # (in, out), or (out, in) with transB
-        return wide * (scale[:, None] if attribute(node, "transB", 0) else scale)
-    # ConvTranspose: (in, out / group, spatial...), where block g of `in` makes block g of `out`
-    groups = int(attribute(node, "group", 1))
-    blocks = wide.reshape(groups, -1, *wide.shape[1:])
-    spread = scale.reshape(groups, 1, -1, *[1] * (wide.ndim - 2))
-    return (blocks * spread).reshape(wide.shape)
+    return reason
 
 
 def _spell_out(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:

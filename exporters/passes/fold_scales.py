@@ -15,7 +15,7 @@ and the same holds for a convolution. Let Mul(v, c), or Div(v, 1 / c), be the on
    quantization scale would cost the part that is scaled down its bits.
 5. `c` is a vector over the last axis of a layer, or over the channels of a convolution, as in the
    LayerScale of Touvron et al. 2021 (arXiv:2103.17239): each column or channel takes its own
-   factor. Nothing may lie between.
+   factor. Only Transposes, each with one reader, may lie between.
 
 Weights with several readers, such as an embedding that is also the last layer, are not doubled.
 """
@@ -33,10 +33,12 @@ from edgewise.exporters.passes.base import (
     PassOutcome,
     bypass,
     is_op,
+    keeps_shape,
     make_node,
-    same_shape,
+    producer,
     sole_consumer,
 )
+from edgewise.exporters.passes.merge_transposes import permutation
 from edgewise.graph import add_initializer, attribute, constant, node_label
 
 _MOVING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -96,7 +98,7 @@ def _factor(node: ir.Node) -> tuple[ir.Value, Array] | None:
         factor = array.astype(np.float64)
         if not array.size or not np.isfinite(factor).all() or not factor.all():
             continue
-        if same_shape(value, node.outputs[0]):
+        if keeps_shape(value, array, node.outputs[0]):
             return value, factor if is_op(node, "Mul") else 1.0 / factor
     return None
 
@@ -147,16 +149,20 @@ def _across(node: ir.Node) -> _Layer | None:
 
 def _channelwise(value: ir.Value, factor: Array) -> _Layer | None:
     """Case 5."""
-    layer = _linear(value) if sole_consumer(value) is not None else None
-    if layer is None or value.shape is None:
+    if value.shape is None:
         return None
-    rank = len(value.shape)
-    axis = 1 if is_op(layer.node, "Conv") else rank - 1
-    lacking = rank - factor.ndim
-    channels = _channels(layer)
-    sizes = [1] * lacking + list(factor.shape)
-    fits = sizes[axis] == channels and factor.size == channels
-    return layer if fits else None
+    sizes = [1] * (len(value.shape) - factor.ndim) + list(factor.shape)
+    while sole_consumer(value) is not None and (transpose := producer(value, "Transpose")):
+        order, source = permutation(transpose), transpose.inputs[0]
+        if order is None or source is None:
+            return None
+        sizes = [sizes[order.index(axis)] for axis in range(len(order))]
+        value = source
+    layer = _linear(value) if sole_consumer(value) is not None else None
+    if layer is None:
+        return None
+    axis = 1 if is_op(layer.node, "Conv") else len(sizes) - 1
+    return layer if sizes[axis] == factor.size == _channels(layer) else None
 
 
 def _linear(value: ir.Value) -> _Layer | None:
@@ -171,7 +177,7 @@ def _linear(value: ir.Value) -> _Layer | None:
             if layer is None or product is None or bias is None or layer.add is not None:
                 continue
             vector = bias.size == 1 or (bias.shape[-1] == bias.size == _channels(layer))
-            fits = sole_consumer(product) is node and same_shape(product, value)
+            fits = sole_consumer(product) is node and keeps_shape(product, bias, value)
             if is_op(layer.node, "MatMul") and vector and fits:
                 return _Layer(layer.node, node)
         return None

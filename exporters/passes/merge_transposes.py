@@ -24,7 +24,7 @@ def merge_transposes(model: ir.Model) -> PassOutcome:
         source = None if inner is None else inner.inputs[0]
         if inner is None or source is None:
             continue
-        first, second = _permutation(inner), _permutation(node)
+        first, second = permutation(inner), permutation(node)
         if first is None or second is None:
             continue
         merged = [first[axis] for axis in second]
@@ -39,7 +39,7 @@ def merge_transposes(model: ir.Model) -> PassOutcome:
     return PassOutcome(model, modified)
 
 
-def _permutation(node: ir.Node) -> list[int] | None:
+def permutation(node: ir.Node) -> list[int] | None:
     """The order of axes; reversed by default, which needs the rank."""
     perm = attribute(node, "perm")
     if perm is not None:

@@ -5,7 +5,7 @@
 3. Cast to the type that the data has
 4. Reshape, Flatten, Squeeze, Unsqueeze, Expand to the shape that the data has
 5. Transpose that keeps the order of axes
-6. Concat, Sum, Mean, Max, Min of a single input
+6. Concat, Sum, Mean, Max, Min of a single input; Split into a single part
 7. Pad by nothing
 8. x + 0, x - 0, x * 1, x / 1, also with tensors of nothing else
 9. Clip without bounds
@@ -19,7 +19,14 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgewise.exporters.passes.base import PassOutcome, bypass, is_op, same_shape, scalar
+from edgewise.exporters.passes.base import (
+    PassOutcome,
+    bypass,
+    is_op,
+    keeps_shape,
+    same_shape,
+    scalar,
+)
 from edgewise.graph import attribute, constant
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
@@ -54,6 +61,7 @@ def _unchanged(node: ir.Node) -> ir.Value | None:
         )
         or (is_op(node, "Transpose") and _keeps_order(node))
         or (is_op(node, "Concat", "Sum", "Mean", "Max", "Min") and len(node.inputs) == 1)
+        or (is_op(node, "Split") and len(node.outputs) == 1)
         or (is_op(node, "Pad") and _pads_nothing(node))
         or (is_op(node, "Clip") and _unbounded(node))
         or (is_op(node, "Slice") and _takes_everything(node))
@@ -70,7 +78,7 @@ def _neutral(node: ir.Node) -> ir.Value | None:
             value is not None
             and array is not None
             and bool((array == _NEUTRAL[node.op_type]).all())
-            and same_shape(value, node.outputs[0])
+            and keeps_shape(value, array, node.outputs[0])
         ):
             return value
     return None

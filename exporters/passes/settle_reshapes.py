@@ -32,7 +32,7 @@ def settle_reshapes(model: ir.Model) -> PassOutcome:
         if not is_op(node, "Reshape") or constant(node.inputs[1]) is not None:
             continue
         data, result = node.inputs[0], node.outputs[0]
-        target = None if data is None else _target(data, result)
+        target = None if data is None else constant_target(data, result)
         if target is None:
             reason = "its shape is computed from the data, and inference does not know the result"
             declined.append(Declined(node_label(node), reason))
@@ -45,7 +45,8 @@ def settle_reshapes(model: ir.Model) -> PassOutcome:
     return PassOutcome(model, modified, tuple(declined))
 
 
-def _target(data: ir.Value, result: ir.Value) -> list[int] | None:
+def constant_target(data: ir.Value, result: ir.Value) -> list[int] | None:
+    """What a Reshape of `data` reads to give `result`; None where that is no constant."""
     if result.shape is None:
         return None
     target: list[int] = []

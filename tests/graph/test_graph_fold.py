@@ -62,13 +62,20 @@ def test_folded_node(op_type: str, attributes: dict[str, Any], constants: dict[s
 @pytest.mark.parametrize("op_type", ["ConstantOfShape", "RandomNormalLike", "QuantizeLinear"])
 def test_what_is_kept(op_type: str) -> None:
     constants = {
-        "ConstantOfShape": {"shape": np.array([2, 3])},
+        "ConstantOfShape": {"shape": np.array([64, 32])},
         "RandomNormalLike": {"x": IMAGE},
         "QuantizeLinear": {"x": IMAGE, "s": np.float32(0.1), "z": np.int8(3)},
     }[op_type]
     arrays = {name: np.asarray(value) for name, value in constants.items()}
     hub = prepare(_model(helper.make_node(op_type, list(arrays), ["y"]), arrays))
     assert [node.op_type for node in hub.graph] == [op_type]
+
+
+def test_small_filled_constants_are_folded() -> None:
+    shape = {"shape": np.array([2, 3])}
+    hub = prepare(_model(helper.make_node("ConstantOfShape", ["shape"], ["y"]), shape))
+    assert not list(hub.graph)
+    np.testing.assert_array_equal(OrtSession(hub).run({})["y"], np.zeros((2, 3), np.float32))
 
 
 def test_what_the_runtime_cannot_compute_stays() -> None:

@@ -6,6 +6,8 @@
    only operators that are one call of numpy there.
 2. ONNX Runtime computes what is left, which is what every result is compared with. A node that it
    cannot run stays as it is.
+3. ConstantOfShape is folded where its result is small, as in the arithmetic on shapes that
+   TorchScript's exporter writes around each padding. A large one stays, and takes no space.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from edgewise.graph.run import OrtSession
 
 #: larger folded tensors would bloat the model more than the saved node is worth
 _LIMIT_ELEMENTS = 64 * 1024 * 1024
+#: case 3
+_SMALL_ELEMENTS = 1024
 
 #: case 1: operators whose reference implementation is plain numpy
 _PLAIN = frozenset({
@@ -37,9 +41,9 @@ _PLAIN = frozenset({
     "Sin", "Sinh", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tan", "Tanh", "Tile",
     "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
 })  # fmt: skip
-#: stay as they are, to tell how weights are stored, to keep the model small, or to stay random
+#: stay as they are, to tell how weights are stored, or to stay random
 _KEPT = frozenset({
-    "Bernoulli", "ConstantOfShape", "DequantizeLinear", "Dropout", "DynamicQuantizeLinear",
+    "Bernoulli", "DequantizeLinear", "Dropout", "DynamicQuantizeLinear",
     "Multinomial", "QuantizeLinear", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
 })  # fmt: skip
@@ -77,21 +81,29 @@ def _fold_by_runtime(model: ir.Model) -> bool:
     opset = int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1)))
     found = False
     for node in list(model.graph.all_nodes()):
-        results = _computed(node, opset) if _is_foldable(node) else None
+        results = _computed(node, opset) if is_foldable(node) else None
         if results is not None:
             _replace(node, results)
             found = True
     return found
 
 
-def _is_foldable(node: ir.Node) -> bool:
+def is_foldable(node: ir.Node) -> bool:
+    """Whether only constants go into the node, and its result should be one too."""
     return (
         node.domain in _STANDARD
         and node.op_type not in _KEPT
         and any(node.inputs)
         and all(constant(value) is not None for value in node.inputs if value is not None)
         and not any(attr.type in _BODIES for attr in node.attributes.values())
+        and (node.op_type != "ConstantOfShape" or _makes_little(node))
     )
+
+
+def _makes_little(node: ir.Node) -> bool:
+    """Case 3."""
+    sizes = constant(node.inputs[0])
+    return sizes is not None and int(sizes.astype(object).prod()) <= _SMALL_ELEMENTS
 
 
 def _computed(node: ir.Node, opset: int) -> Sequence[npt.NDArray[Any] | None] | None:
