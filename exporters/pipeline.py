@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.errors import InternalError
+from edgewise.errors import InternalError, ModelError
 from edgewise.exporters.check import checker_problem
+from edgewise.exporters.comparison import TOLERANCE, compare
+from edgewise.exporters.opened import Array
 from edgewise.exporters.passes import PASSES, Pass
+from edgewise.exporters.shape_check import update_shapes
 from edgewise.findings import Finding
-from edgewise.graph import is_quantized_model
+from edgewise.graph import OrtSession, is_quantized_model
 
 #: one pass may make room for another, which runs before it; far more than was ever seen
 _ROUNDS = 8
@@ -32,17 +35,34 @@ class Signature:
         return cls(*(tuple((value.name, str(value.dtype)) for value in side) for side in sides))
 
 
-def canonicalize(model: ir.Model, passes: Mapping[str, Pass] = PASSES) -> tuple[Finding, ...]:
+def canonicalize(
+    model: ir.Model,
+    passes: Mapping[str, Pass] = PASSES,
+    *,
+    feeds: Mapping[str, Array] | None = None,
+    tolerance: float = TOLERANCE,
+) -> tuple[Finding, ...]:
     """Rewrite a prepared model in place, and say what was left alone and why.
+
+    The whole graph is verified after each pass that changed it. The reasons are those of the last
+    round: what a pass declines may be possible once others have run.
 
     A model that is quantized already keeps its graph: moving nodes across QuantizeLinear and
     DequantizeLinear would change what was measured with it. Metadata and comments of nodes go in
     every case: exporters leave source paths of the machine they ran on there.
 
+    Args:
+        model: as `graph.prepare` gives it.
+        passes: by name, in order.
+        feeds: an input that ONNX Runtime computes the model with, before the first pass and after
+            each one that changed the graph: a search for the pass that is wrong.
+        tolerance: with `feeds`, of each output, relative to its largest magnitude.
+
     Raises:
-        InternalError: a pass broke the graph.
+        InternalError: a pass broke the graph, or with `feeds`, changed what it computes.
     """
     signature, done = Signature.of(model), list[str]()
+    computed = None if feeds is None else _Computed(feeds, OrtSession(model).run(feeds), tolerance)
     findings: dict[Finding, None] = {}
     modified = not is_quantized_model(model)
     for _ in range(_ROUNDS):
@@ -59,37 +79,60 @@ def canonicalize(model: ir.Model, passes: Mapping[str, Pass] = PASSES) -> tuple[
                 modified = True
                 tidy(model)
                 verify(model, signature, done)
+                if computed is not None:
+                    computed.compare(model, name)
     strip_metadata(model)
     verify(model, signature, done)
     return tuple(findings)
 
 
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What a model gives for `feeds`; each pass is to leave it as it is."""
+
+    feeds: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    tolerance: float
+
+    def compare(self, model: ir.Model, name: str) -> None:
+        """Raises InternalError that names the pass and the first output that differs."""
+        try:
+            found = OrtSession(model).run(self.feeds)
+        except ModelError as error:
+            raise _wrong(name, "export", f"afterwards, {error}") from error
+        for output, reference in self.outputs.items():
+            ratio = compare(reference, found[output])[1]
+            if ratio > self.tolerance:
+                why = f"it differs by {ratio:.3g} of its range, {self.tolerance:g} is allowed"
+                raise _wrong(name, f"output '{output}'", why)
+
+
+def _wrong(name: str, where: str, why: str) -> InternalError:
+    return InternalError(
+        f"the pass {name} changed what the model computes",
+        where=where,
+        why=why,
+        remedy="Please report this with the model.",
+    )
+
+
+def wrong_pass(
+    model: ir.Model, feeds: Mapping[str, Array], tolerance: float = TOLERANCE
+) -> InternalError | None:
+    """The error that names the first pass which changes what a prepared model computes; None where
+    all of them are right. The model stays as it is."""
+    try:
+        canonicalize(ir.from_proto(ir.to_proto(model)), feeds=feeds, tolerance=tolerance)
+    except InternalError as error:
+        return error
+    return None
+
+
 def tidy(model: ir.Model) -> None:
-    """Clear away what a pass left unused, name, sort, and infer shapes anew."""
+    """Clear away what a pass left unused, name what is nameless, and sort."""
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
     common.TopologicalSortPass()(model)
-    infer_shapes_anew(model)
-
-
-def infer_shapes_anew(model: ir.Model) -> None:
-    """Infer the shapes of all values that are not static.
-
-    Inference would keep the name that it once gave to a dimension, where now it sees that the
-    dimension is that of an input. What it cannot infer keeps the shape that it had.
-    """
-    known = {
-        value: value.shape
-        for node in model.graph
-        for value in node.outputs
-        if value.shape is not None and not value.shape.is_static() and not value.is_graph_output()
-    }
-    for value in known:
-        value.shape = None
-    common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
-    for value, shape in known.items():
-        if value.shape is None:
-            value.shape = shape
 
 
 def strip_metadata(model: ir.Model) -> None:
@@ -106,12 +149,13 @@ def strip_metadata(model: ir.Model) -> None:
 
 def verify(model: ir.Model, signature: Signature, done: list[str]) -> None:
     """Raise InternalError unless the border is unchanged, names are unique and defined before use,
-    and the ONNX checker agrees."""
+    types and shapes are those that inference finds, and the ONNX checker agrees."""
     found = Signature.of(model)
     problem = ""
     if found != signature:
         problem = f"inputs and outputs changed from {signature} to {found}"
-    problem = problem or _name_problem(model.graph) or checker_problem(model)
+    problem = problem or _name_problem(model.graph) or update_shapes(model)
+    problem = problem or checker_problem(model, weights=False)
     if problem:
         raise InternalError(
             f"the graph is broken after {done[-1] if done else 'preparing'}",

@@ -13,6 +13,7 @@ where op' is the operator with its axes renumbered:
 4. one constant number per axis: Pad, Slice, Tile
 5. an input `axis`: CumSum
 6. Gather with constant indices of one axis or none
+7. Resize to the nearest entry by one constant factor per axis
 """
 
 from __future__ import annotations
@@ -348,6 +349,20 @@ def _gather(node: ir.Node) -> Passage | None:
     return _through(node, (0,), _moving_axis(axis), [] if indices.ndim else [axis])
 
 
+def _resize(node: ir.Node) -> Passage | None:
+    """Case 7. Other modes are left to the order that runtimes have kernels for."""
+    factors = constant(node.inputs[2]) if len(node.inputs) == 3 else None
+    if factors is None or node.inputs[1] is not None or attribute(node, "axes") is not None:
+        return None
+    if attribute(node, "mode", "nearest") != "nearest":
+        return None
+
+    def renumber(node: ir.Node, add: AddConstant, order: Order) -> None:
+        _replace_constant(node, add, 2, factors[list(order)])
+
+    return _through(node, (0,), renumber)
+
+
 _READERS: Mapping[str, Callable[[ir.Node], Passage | None]] = {
     "ArgMax": _with_axis(0),
     "ArgMin": _with_axis(0),
@@ -357,6 +372,7 @@ _READERS: Mapping[str, Callable[[ir.Node], Passage | None]] = {
     "Hardmax": _with_axis(-1),
     "LogSoftmax": _with_axis(-1),
     "Pad": _pad,
+    "Resize": _resize,
     "Slice": _slice,
     "Softmax": _with_axis(-1),
     "Split": _with_axis(0),

@@ -15,7 +15,8 @@ be computed in the order of the convolutions around them. Which ones should is f
    (Picard and Ratliff 1975): a value is an edge between its maker and, over an extra place that
    lets it count once, its readers.
 4. The first cost is the number of Transposes, the second the elements that they move. Axes of size
-   1 moving past others cost next to nothing: a Reshape does it.
+   1 moving past others cost next to nothing: a Reshape does it. At equal cost operators go with
+   what occurs most around the region, so that they stay next to their convolutions.
 5. A region is only changed where that leaves fewer Transposes than it has.
 
 A Transpose in the middle that vanishes leaves no name; values keep theirs, though in another order.
@@ -185,17 +186,26 @@ def _best_choice(region: _Region) -> _Choice | None:
     """Of the orders tried, the choice of least cost; None where the region has no more now."""
     if not region.transposes:
         return None
-    full = max(len(axes) for axes in region.axes.values())
-    counted = Counter(axes for axes in region.axes.values() if len(axes) == full)
-    orders = [order for order, _ in counted.most_common(_MOST_ORDERS)]
     readers = region.readers()
+    orders = _orders(region, readers)
     best, least = None, len(region.transposes) * _ONE_TRANSPOSE
-    for first, second in combinations(orders, 2):
-        choice = _cut(region, readers, first, second)
+    for common, rare in combinations(orders, 2):
+        choice = _cut(region, readers, rare, common)  # of equal cuts, the one with more at the sink
         cost = _cost(region, readers, choice)
         if cost // _ONE_TRANSPOSE < least // _ONE_TRANSPOSE:
             best, least = choice, cost
     return best
+
+
+def _orders(region: _Region, readers: Mapping[ir.Value, list[_Reader]]) -> list[Order]:
+    """Those of all axes, first what occurs most around the region, as with convolutions."""
+    full = max(len(axes) for axes in region.axes.values())
+    counted = Counter(axes for axes in region.axes.values() if len(axes) == full)
+    around: Counter[Order] = Counter()
+    for origin, reading in readers.items():
+        around.update(region.axes[r.value] for r in reading if not region.goes_along(r))
+        around[region.axes[origin]] += origin.producer() not in region.nodes
+    return sorted(counted, key=lambda order: (-around[order], -counted[order]))[:_MOST_ORDERS]
 
 
 def _restricted(order: Order, axes: Iterable[int]) -> Order:

@@ -1,9 +1,9 @@
 """Operators that tf2onnx does not write, or writes in a roundabout way.
 
 1. `Erfc(x)` = 1 - Erf(x), and of `-x c`, as in Keras' exact GELU, 1 + Erf(x c).
-2. `SelectV2(condition, x, y)` is ONNX' Where, which broadcasts as it does; tf2onnx 1.17 spells it out
-   in multiplications for integers, since older ONNX Runtimes lacked them. Keras wraps the indices of
-   each Embedding in one.
+2. `SelectV2(condition, x, y)` is ONNX' Where, which broadcasts as it does; tf2onnx 1.17 spells it
+   out in multiplications for integers, since older ONNX Runtimes lacked them. Keras wraps the
+   indices of each Embedding in one.
 """
 
 from __future__ import annotations

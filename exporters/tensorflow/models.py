@@ -133,6 +133,8 @@ def _functional(model: Any, inputs: Sequence[Any], library: Library) -> Traceabl
         if isinstance(result, Mapping):
             return leaf_names(result)
         given = [str(name) for name in getattr(model, "output_names", None) or ()]
+        if isinstance(model, library.module.Sequential):
+            given = [str(model.layers[-1].name)]
         return unique(given) if len(given) == len(library.flatten(result)) else leaf_names(result)
 
     return Traceable(ports, call, name_outputs)
@@ -147,7 +149,8 @@ def _structure(model: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _names(inputs: Iterable[Any]) -> list[str]:
-    return [tensor.name.partition(":")[0] for tensor in inputs]
+    """Of the input layers; tensors that nobody named have a number that depends on the process."""
+    return [str(tensor._keras_history[0].name) for tensor in inputs]
 
 
 def _dtype(dtype: Any) -> str:

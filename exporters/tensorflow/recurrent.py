@@ -2,8 +2,8 @@
 
 tf2onnx recognizes the loop of an LSTM or a GRU of TensorFlow 2 and writes it as one ONNX operator.
 Keras 3 spells the GRU in another way: its cell slices the hidden state's projection and unpacks the
-bias within the loop. While such a layer is traced, its cell computes the same with the bias unpacked
-before the loop and one split, and ONNX gets a GRU instead of a Loop:
+bias within the loop. While such a layer is traced, its cell computes the same with the bias
+unpacked before the loop and one split, and ONNX gets a GRU instead of a Loop:
 
     z, r, n = split(x W + b), split(h U + c)      h' = s(z) h + (1 - s(z)) tanh(n_x + s(r) n_h)
 
