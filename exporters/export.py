@@ -19,7 +19,12 @@ from edgewise.exporters.check import refuse_custom_operators
 from edgewise.exporters.opened import OpenedModel, Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
-from edgewise.exporters.quantized import as_float, as_rounded, with_surviving_ranges
+from edgewise.exporters.quantized import (
+    ROUNDED_FORM,
+    as_float,
+    as_rounded,
+    with_surviving_ranges,
+)
 from edgewise.exporters.quiet import quiet
 from edgewise.exporters.source import open_source_model
 from edgewise.findings import Finding
@@ -98,8 +103,10 @@ def export(
     progress.step("comparing it with its source")
     samples = early or _opened(example, specs, told)
     opened, lost = with_surviving_ranges(opened, prepared, hub, specs)
-    with_rounding = as_rounded(opened, hub)
-    parity = measure_parity(*with_rounding, specs, (sample.feeds for sample in samples))
+    rounded, compared = as_rounded(opened, hub)
+    parity = measure_parity(rounded, compared, specs, (sample.feeds for sample in samples))
+    if compared is not hub:
+        parity = replace(parity, hub_form=ROUNDED_FORM)
     return ExportResult(
         hub,
         opened.kind,

@@ -78,6 +78,8 @@ class Parity:
     outputs: tuple[OutputParity, ...] = ()
     sizes: tuple[str, ...] = ()
     sizes_reason: str | None = None
+    #: of a quantized source: what was done to the hub model to compare the two
+    hub_form: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,9 +2,15 @@
 
 from edgewise.exporters.quantized.float_form import FloatForm, float_form, is_quantized_source
 from edgewise.exporters.quantized.opening import as_float
-from edgewise.exporters.quantized.put_back import as_rounded, put_back, with_surviving_ranges
+from edgewise.exporters.quantized.put_back import (
+    ROUNDED_FORM,
+    as_rounded,
+    put_back,
+    with_surviving_ranges,
+)
 
 __all__ = [
+    "ROUNDED_FORM",
     "FloatForm",
     "as_float",
     "as_rounded",

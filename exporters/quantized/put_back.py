@@ -24,6 +24,8 @@ from edgewise.graph.write import names_of_values
 Ranges = Mapping[str, TensorQuantization]
 #: of the largest magnitude: what sums in another order differ by, and no other tensor does
 _SAME = 1e-4
+#: what a result says of the hub model that was compared
+ROUNDED_FORM = "with the source's scales put back"
 
 
 def with_surviving_ranges(

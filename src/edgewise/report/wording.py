@@ -59,7 +59,8 @@ def parity_line(parity: Parity) -> str:
     top = "" if agreement is None else f", argmax {_percent(agreement)}"
     inputs = f", on {parity.samples} {parity.inputs} input{'s' if parity.samples > 1 else ''}"
     sizes = f" ({' and '.join(parity.sizes)})" if parity.sizes else ""
-    return f"{within or 'equal to its source'}{top}{inputs}{sizes}"
+    form = "" if parity.hub_form is None else f", {parity.hub_form}"
+    return f"{within or 'equal to its source'}{form}{top}{inputs}{sizes}"
 
 
 def parity_rows(parity: Parity) -> list[tuple[str, str, str, str]]:
