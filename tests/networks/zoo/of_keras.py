@@ -1,35 +1,27 @@
-"""Networks of `keras.applications` on the torch backend: NHWC models with random weights."""
+"""Networks of `keras.applications`, which are channels-last, with random weights."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from torch import nn
 
-
-def densenet121() -> nn.Module:
+def densenet121() -> Any:
     return _application("DenseNet121", 64)
 
 
-def inception_v3() -> nn.Module:
+def inception_v3() -> Any:
     return _application("InceptionV3", 80)
 
 
-def _application(name: str, size: int) -> nn.Module:
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+def _application(name: str, size: int) -> Any:
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
-    import torch
 
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
+    keras.utils.set_random_seed(0)
+    return getattr(keras.applications, name)(
+        weights=None,
+        input_tensor=keras.Input((size, size, 3), name="x"),
+        classes=10,
+        classifier_activation=None,
     )
-
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = model
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.inner(x)
-
-    return Wrapped()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from zoo.table import Network
 _GAIN = 0.5
 
 
-def settled(network: Network, seed: int = 0, *, shift: float = 0.0) -> nn.Module:
+def settled(network: Network, seed: int = 0, *, shift: float = 0.0) -> Any:
     """The module in evaluation mode; normalized networks get weights that neither fade nor grow (He
-    et al. 2015, arXiv 1502.01852) and normalization statistics of a few samples.
+    et al. 2015, arXiv 1502.01852) and normalization statistics of a few samples. Models of other
+    frameworks stay as they are.
 
     Without both, deep networks of small random weights fade to nothing, and every comparison of
     their outputs would hold. `shift` is added behind each normalization: with 0.5 activations cut
@@ -25,7 +27,10 @@ def settled(network: Network, seed: int = 0, *, shift: float = 0.0) -> nn.Module
     a fifth from layer to layer of random weights, rounding to fp16 to hundredths of the outputs.
     """
     torch.manual_seed(seed)
-    module = network.make().eval()
+    module = network.make()
+    if not isinstance(module, nn.Module):
+        return module
+    module.eval()
     layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if network.trained or not layers:
         return module

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from edgewise.sample_models.efficientnet_lite0 import model as efficientnet_lite0
 from zoo import convolutional, of_keras, of_transformers, sequential
@@ -18,9 +17,11 @@ Feeds = dict[str, Array]
 
 @dataclass(frozen=True)
 class Network:
-    """`feeds` draws one sample. `slow` networks take more than about five seconds to test."""
+    """`make` gives a model in memory, and `feeds` draws one sample. `slow` networks take more than
+    about five seconds to test.
+    """
 
-    make: Callable[[], nn.Module]
+    make: Callable[[], Any]
     feeds: Callable[[np.random.Generator], Feeds]
     slow: bool = False
     trained: bool = False
