@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from edgewise.errors import UnsupportedOperator
 from edgewise.graph import node_label
+from edgewise.graph.weightless import call_without_weights
 
 #: protobuf cannot hold more, and the checker takes one message
 _CHECKABLE_BYTES = 1_800_000_000
@@ -30,16 +31,21 @@ def refuse_custom_operators(model: ir.Model) -> None:
             )
 
 
-def checker_problem(model: ir.Model) -> str:
+def checker_problem(model: ir.Model, *, weights: bool = True) -> str:
     """The first thing that makes the model invalid; nothing for a valid one or one too large.
 
-    The checker wants a shape at the border even of unknown rank, which runtimes do not: that alone
-    is let pass.
+    Large constants are looked at only with `weights`, which copies all of them. The checker wants a
+    shape at the border even of unknown rank, which runtimes do not: that alone is let pass.
     """
+    if not weights:
+        return call_without_weights(model, _problem)
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if size > _CHECKABLE_BYTES:
         return ""
-    proto = ir.to_proto(model)
+    return _problem(ir.to_proto(model))
+
+
+def _problem(proto: onnx.ModelProto) -> str:
     for value in (*proto.graph.input, *proto.graph.output):
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()

@@ -5,8 +5,8 @@ exporter, the prepared one (newer opset, constants folded), and the canonical on
 differs from the source at its outputs tells whose doing it is:
 
 1. the written one: the layers of the source are looked up in it, and the message names the exporter
-2. the prepared or the canonical one: the values of the written one are looked up in it by name; a
-   defect in Edgewise, told as one
+2. the prepared or the canonical one: the values of the written one are looked up in it by name, and
+   the pass is named that changed what is computed; a defect in Edgewise, told as one
 
 A layer's result is looked up by value first: any value of the same size, also with the channels
 moved (frameworks differ in that), within the tolerance. One that is not found differs where nodes
@@ -27,6 +27,7 @@ from edgewise.exporters.comparison import compare
 from edgewise.exporters.layer_lookup import LayerLookup
 from edgewise.exporters.layer_values import open_onnx_layers
 from edgewise.exporters.opened import Array, OpenedModel
+from edgewise.exporters.pipeline import wrong_pass
 from edgewise.graph import OrtSession, prepare
 
 _REPORT = "Please report this with the model."
@@ -136,6 +137,8 @@ def _own_error(
         prepared = prepare(opened.model, input_shapes=shapes)
         if not _agrees(prepared, feed, wanted, found.tolerance):
             stage, model = "upgrading and folding it", prepared
+        elif name := wrong_pass(prepared, feed, found.tolerance):
+            stage = f"{stage}, in the pass {name}"
         values = open_onnx_layers(opened.model)(feed)
         first = first_layer(values, model, feed, found.tolerance)
     except EdgewiseError:

@@ -10,15 +10,17 @@ import onnx_ir.passes.common as common
 
 from edgewise.errors import InternalError, ModelError
 from edgewise.exporters.check import checker_problem
-from edgewise.exporters.comparison import TOLERANCE, compare
+from edgewise.exporters.comparison import compare
 from edgewise.exporters.opened import Array
-from edgewise.exporters.passes import PASSES, Pass
+from edgewise.exporters.passes import PASSES, Pass, PassOutcome
 from edgewise.exporters.shape_check import update_shapes
 from edgewise.findings import Finding
 from edgewise.graph import OrtSession, is_quantized_model
 
 #: one pass may make room for another, which runs before it; far more than was ever seen
 _ROUNDS = 8
+#: of a pass, relative to the largest magnitude of an output: rounding gives about 1e-6
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def canonicalize(
     passes: Mapping[str, Pass] = PASSES,
     *,
     feeds: Mapping[str, Array] | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float = _TOLERANCE,
 ) -> tuple[Finding, ...]:
     """Rewrite a prepared model in place, and say what was left alone and why.
 
@@ -117,14 +119,28 @@ def _wrong(name: str, where: str, why: str) -> InternalError:
 
 
 def wrong_pass(
-    model: ir.Model, feeds: Mapping[str, Array], tolerance: float = TOLERANCE
-) -> InternalError | None:
-    """The error that names the first pass which changes what a prepared model computes; None where
-    all of them are right. The model stays as it is."""
+    model: ir.Model,
+    feeds: Mapping[str, Array],
+    tolerance: float = _TOLERANCE,
+    passes: Mapping[str, Pass] = PASSES,
+) -> str | None:
+    """The first pass that changes what a prepared model computes; None where all of them are right.
+    The model stays as it is."""
+    ran: list[str] = []
+
+    def noted(name: str, run: Pass) -> Pass:
+        def note(model: ir.Model) -> PassOutcome:
+            ran.append(name)
+            return run(model)
+
+        return note
+
     try:
-        canonicalize(ir.from_proto(ir.to_proto(model)), feeds=feeds, tolerance=tolerance)
-    except InternalError as error:
-        return error
+        watched = {name: noted(name, run) for name, run in passes.items()}
+        copy = ir.from_proto(ir.to_proto(model))
+        canonicalize(copy, watched, feeds=feeds, tolerance=tolerance)
+    except InternalError:
+        return ran[-1]
     return None
 
 

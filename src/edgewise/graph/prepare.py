@@ -18,6 +18,7 @@ from edgewise.graph.io import load
 from edgewise.graph.old_scan import write_out_scans
 from edgewise.graph.quantized import is_quantized_model
 from edgewise.graph.read import constant
+from edgewise.graph.weightless import call_without_weights, put_weights_back
 
 #: opset of the hub model: per-channel DequantizeLinear, Gelu, HardSwish and int4 are all in it
 HUB_OPSET = 21
@@ -184,15 +185,19 @@ def _upgrade(model: ir.Model) -> ir.Model:
     if 18 <= version < 21:
         repeat_group_parameters(model)
     model.ir_version = max(model.ir_version or 0, 4)  # before, initializers had to be inputs too
-    proto = ir.to_proto(model)
     try:
-        upgraded = ir.from_proto(onnx.version_converter.convert_version(proto, HUB_OPSET))
+        upgraded = ir.from_proto(
+            call_without_weights(
+                model, lambda proto: onnx.version_converter.convert_version(proto, HUB_OPSET)
+            )
+        )
     except Exception as error:  # the C++ converter raises RuntimeError and checker types
         raise ModelError(
             f"cannot upgrade from opset {version} to {HUB_OPSET}",
             why=str(error).strip().splitlines()[0],
             remedy="Export the model again with a newer opset.",
         ) from error
+    put_weights_back(upgraded, model)
     upgraded.ir_version = max(upgraded.ir_version or 0, 10)
     return upgraded
 
