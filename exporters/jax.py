@@ -73,9 +73,7 @@ def open_function(function: object, options: SourceOptions, where: str) -> Opene
     return OpenedModel("jax", model, open_runner, exporter=f"jax2onnx {version('jax2onnx')}")
 
 
-def _inputs(
-    function: Callable[..., Any], options: SourceOptions, where: str
-) -> tuple[_Input, ...]:
+def _inputs(function: Callable[..., Any], options: SourceOptions, where: str) -> tuple[_Input, ...]:
     """Those that have a shape, in the order of the parameters."""
     example = options.example or {}
     shapes = options.input_shapes or getattr(function, "input_shapes", {})

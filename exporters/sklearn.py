@@ -2,9 +2,9 @@
 
 The input is `input`, float32, one row of `n_features_in_` numbers per example; the number of
 rows stays free by the name `batch` unless a shape is given. Classifiers give `probabilities`
-(a tensor, no dictionary; scores for those that have no probabilities), and `label`; their classes are
-the labels, and where these are texts, `label` is the index of one: devices have no tensors of texts. What else a
-pipeline gives is called as skl2onnx calls it, `variable` for the most part.
+(a tensor, no dictionary; scores for those that have no probabilities), and `label`; their classes
+are the labels, and where these are texts, `label` is the index of one: devices have no tensors of
+texts. What else a pipeline gives is called as skl2onnx calls it, `variable` for the most part.
 
 Pickles (`.joblib`, `.pkl`, `.pickle`) are programs: loading one runs what its maker wrote.
 """

@@ -4,13 +4,12 @@
     LinearRegressor   x coefficients^T + intercepts
     LinearClassifier  s = x coefficients^T + intercepts; scores = softmax(s), 1 / (1 + e^-s) or s;
                       label = labels[argmax s]
-    Normalizer        L1: x / sum |x|, L2: x / sqrt(sum x^2), along the last axis; rows of zeros stay.
-                      Gone after scores that sum to 1 already: a softmax, or the sigmoids of s and -s
+    Normalizer        L1: x / sum |x|, L2: x / sqrt(sum x^2), along the last axis; zeros stay. Gone
+                      after what sums to 1 already: a softmax, or the sigmoids of s and -s
     ArrayFeatureExtractor  data[..., indices] of a constant vector: Gather
 
-Left alone: a classifier of two classes and one score (what its label means is not written down), labels
-that are texts, PROBIT, SOFTMAX_ZERO, Normalizer MAX, aggregates of a regressor other than SUM, and
-inputs that are not float32.
+Left alone: a classifier of two classes and one score (what its label means is not written down),
+labels that are texts, PROBIT, SOFTMAX_ZERO, Normalizer MAX, and inputs that are not float32.
 """
 
 from __future__ import annotations
@@ -122,9 +121,7 @@ def _scores(writer: _Writer, count: int) -> ir.Value:
     coefficients = _floats(writer.node, "coefficients").reshape(count, -1)
     intercepts = _floats(writer.node, "intercepts", np.zeros(count, np.float32))
     weights = writer.constant("coefficients", np.ascontiguousarray(coefficients.T))
-    return writer.add(
-        "Gemm", [_input(writer), weights, writer.constant("intercepts", intercepts)]
-    )
+    return writer.add("Gemm", [_input(writer), weights, writer.constant("intercepts", intercepts)])
 
 
 def _normalizer(writer: _Writer) -> list[ir.Value | None]:

@@ -2,8 +2,8 @@
 
     ReduceSum(x, axes) / n  or  * (1 / n)  with n = the product of the sizes of these axes
 
-JAX has no mean of its own and writes this. As one node it is quantized once: the sum alone needs n times
-the range, and integer kernels for means are the better ones.
+JAX has no mean of its own and writes this. As one node it is quantized once: the sum alone needs n
+times the range, and integer kernels for means are the better ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """TFLite Metadata: what a file tells of its pictures and of its classes.
 
-The metadata is a FlatBuffer of its own (identifier `M001`, `metadata_schema.fbs`), kept in the model
-as the buffer named `TFLITE_METADATA`; files that go with it, such as labels, are in a ZIP archive
-behind the model. Read of it:
+The metadata is a FlatBuffer of its own (identifier `M001`, `metadata_schema.fbs`), kept in the
+model as the buffer named `TFLITE_METADATA`; files that go with it, such as labels, are in a ZIP
+archive behind the model. Read of it:
 1. of the first input: colour space and normalization, `(pixel - mean) / std` of pixels from 0 to
    255; for a quantized input these give the real values that its integers stand for;
 2. of the first output that has some: the labels, one a line.

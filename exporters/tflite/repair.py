@@ -7,10 +7,10 @@ comparing its result with LiteRT's, see the tests):
 2. sizes that are free in the file but not asked for: fixed;
 3. FULLY_CONNECTED of an input of more than two dimensions that it flattens: the bias is lost.
    A RESHAPE before it flattens the input;
-4. SOFTMAX with `beta` other than 1: the result is scaled in the place of the input. A MUL before it
-   scales the input;
-5. the fused activation RELU_N1_TO_1 is dropped, and so is any of a CONCATENATION: an operator of its
-   own; RELU_N1_TO_1 and RELU_0_TO_1 are unknown: MAXIMUM and MINIMUM;
+4. SOFTMAX with `beta` other than 1: the result is scaled in the place of the input. A MUL before
+   it scales the input;
+5. the fused activation RELU_N1_TO_1 is dropped, and so is any of a CONCATENATION: an operator of
+   its own; RELU_N1_TO_1 and RELU_0_TO_1 are unknown: MAXIMUM and MINIMUM;
 6. weights of operators that quantize their other input at run time (`asymmetric_quantize_inputs`):
    the input stays in float, as it does for symmetric ones;
 7. int4 constants: int8 ones of the same values; in blocks: float32 ones.
