@@ -32,6 +32,8 @@ _INSIDE = COPYING_OPS | {
     "DepthToSpace", "Dropout", "Expand", "GatherND", "GlobalAveragePool", "GlobalMaxPool",
     "Identity", "ReduceMax", "ReduceMean", "ReduceMin", "SpaceToDepth", "Tile",
 }  # fmt: skip
+#: read and write one scale
+_TIED = _INSIDE - {"GlobalAveragePool", "ReduceMean"}
 #: give every element of their input once
 _ALL_OF = frozenset({"DepthToSpace", "Flatten", "Reshape", "SpaceToDepth", "Squeeze", "Transpose",
                      "Unsqueeze"})  # fmt: skip
@@ -74,14 +76,20 @@ def missing_activations(model: ir.Model, placement: Placement, ranges: Ranges) -
     return list(found)
 
 
-def derive_ranges(model: ir.Model, wanted: Collection[str], ranges: dict[str, Range]) -> None:
-    """Add, in place, what cases 2 and 3 tell of the wanted tensors."""
+def derive_ranges(
+    model: ir.Model, wanted: Collection[str], ranges: dict[str, Range], *, exactly: bool
+) -> None:
+    """Add, in place, what cases 2 and 3 tell of the wanted tensors.
+
+    Args:
+        exactly: only what has the same scale, or needs no more; else bounds that data would narrow.
+    """
     left, before = set(wanted), -1
     while left and len(left) != before:
         before = len(left)
         for node in model.graph:
             for value in float_outputs(node):
-                if value.name in left and (found := _of_inputs(node, ranges)) is not None:
+                if value.name in left and (found := _of_inputs(node, ranges, exactly=exactly)):
                     ranges[value.name or ""] = found
         for node in reversed(model.graph):
             source = node.inputs[0] if node.inputs else None
@@ -92,8 +100,10 @@ def derive_ranges(model: ir.Model, wanted: Collection[str], ranges: dict[str, Ra
         left -= ranges.keys()
 
 
-def _of_inputs(node: ir.Node, ranges: Ranges) -> Range | None:
+def _of_inputs(node: ir.Node, ranges: Ranges, *, exactly: bool) -> Range | None:
     """Case 2."""
+    if exactly and node.op_type not in _TIED:
+        return None
     if node.op_type in _BOUNDED:
         return _BOUNDED[node.op_type]
     found = [ranges.get(value.name or "") for value in inputs_of_role(node, "activation")]
@@ -122,6 +132,11 @@ def _of_output(node: ir.Node, source: ir.Value, ranges: Ranges) -> Range | None:
     if len(source.uses()) != 1 or source.is_graph_output():
         return None
     return ranges.get(node.outputs[0].name or "")
+
+
+def on_grid(array: npt.NDArray[np.float32], known: TensorQuantization) -> bool:
+    """Whether every value is one that the integers of a known constant stand for."""
+    return np.array_equal(known.dequantize(known.quantize(array)), array)
 
 
 def known_scales(

@@ -17,8 +17,8 @@ from edgewise.calibration.known import (
     Known,
     derive_ranges,
     known_range,
-    known_scales,
     missing_activations,
+    on_grid,
 )
 from edgewise.calibration.known_findings import known_findings
 from edgewise.calibration.masked_softmax import leave_masked_softmaxes
@@ -193,19 +193,23 @@ def _ranges(
             name, array = value.name or "", constant(value)
             observed = same.get(name, name)
             if array is not None:
-                if name not in known or known_scales(array, known[name], None) is None:
+                if name not in known or not on_grid(array, known[name]):
                     extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
                     ranges[name] = Range.around_zero(*extent)
             elif name in masks:
                 ranges[name] = masks[name]
             elif observed in known:
                 ranges[name] = known_range(known[observed])
-            elif observed in statistics.tensors:
-                ranges[name] = choose(statistics.tensors[observed], percentile)
     missing = missing_activations(model, placement, ranges)
-    if missing and known:
-        derive_ranges(model, missing, ranges)
-        missing = missing_activations(model, placement, ranges)
+    derive_ranges(model, missing if known else (), ranges, exactly=True)
+    for name in missing:
+        observed = same.get(name, name)
+        if name not in ranges and observed in statistics.tensors:
+            ranges[name] = choose(statistics.tensors[observed], percentile)
+    if known:
+        left = missing_activations(model, placement, ranges)
+        derive_ranges(model, left, ranges, exactly=False)
+    missing = missing_activations(model, placement, ranges)
     if missing:
         raise _without_range(missing, statistics, known)
     return ranges

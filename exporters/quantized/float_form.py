@@ -52,6 +52,9 @@ _UNKNOWN = (
     "QOrderedMatMul",
 )
 
+#: what onnxruntime.quantization notes in the metadata of a model
+_BOOKKEEPING = "onnx.infer"
+
 
 @dataclass(frozen=True, slots=True)
 class FloatForm:
@@ -82,6 +85,7 @@ def float_form(model: ir.Model) -> FloatForm:
     float form.
     """
     work = prepare(model)
+    work.metadata_props.pop(_BOOKKEEPING, None)
     _check_bodies(work)
     unpack_matmul_nbits(work)
     lifted = Lifted(work)
