@@ -13,8 +13,6 @@ from edgewise.inspection import ModelFacts, read
 from edgewise.sample_models import digits
 
 FOLDER = Path(digits.__file__).parent
-#: where 16 convolutions stay in fp32
-LINEAR_ONLY = {("android", "w8"), ("arm", "w8"), ("arm", "w4")}
 Emit = Callable[..., ModelFacts]
 
 
@@ -60,27 +58,26 @@ def test_the_three_files_of_a_build_agree(emit: Emit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "precision", "named"),
+    ("target", "precision", "layers"),
     [
-        ("android", "fp32", "fp32"),
-        ("android", "fp16", "w16"),
-        ("android", "w8a16", "w8a16"),
-        ("android", "w8", "w8"),
-        ("apple", "fp32", "fp32"),
-        ("apple", "fp16", "fp16"),
-        ("apple", "w8", "w8"),
-        ("apple", "w4", "w4"),
-        ("apple", "palette6", "palette6"),
-        ("arm", "w8", "w8"),
-        ("arm", "w4", "w4"),
+        ("android", "fp32", {"fp32": 17}),
+        ("android", "fp16", {"w16": 17}),
+        ("android", "w8a16", {"w8a16": 17}),
+        ("android", "w8", {"fp32": 16, "w8": 1}),  # the linear layer alone
+        ("apple", "fp32", {"fp32": 17}),
+        ("apple", "fp16", {"fp16": 17}),
+        ("apple", "w8", {"w8": 7, "fp16": 10}),  # small weights stay as they are
+        ("apple", "w4", {"w4": 7, "fp16": 10}),
+        ("apple", "palette6", {"palette6": 7, "fp16": 10}),
+        ("arm", "w8", {"fp32": 16, "w8": 1}),
+        ("arm", "w4", {"fp32": 16, "w4": 1}),
     ],
 )
-def test_precision_of_the_layers(emit: Emit, target: str, precision: str, named: str) -> None:
-    """Some targets compress linear layers alone: convolutions then say that they are float."""
+def test_precision_of_the_layers(
+    emit: Emit, target: str, precision: str, layers: dict[str, int]
+) -> None:
     facts = emit(target, precision)
-    layers = {name: share.layers for name, share in facts.precisions.items()}
-    assert sum(layers.values()) == 17
-    assert layers[named] == 17 if (target, precision) not in LINEAR_ONLY else layers[named] == 1
+    assert {name: share.layers for name, share in facts.precisions.items()} == layers
     assert facts.macs.total == emit("arm", "fp32").macs.total
 
 

@@ -18,6 +18,8 @@ from edgewise.targets import TARGETS
 from edgewise.targets.manifest import MANIFEST_NAME, load_artifact
 
 _PACKAGE = ".mlpackage"
+#: read as they are; others are exported
+_FILES = (".onnx", ".ort", ".tflite")
 _NOTHING_SAID = SourceOptions()
 
 
@@ -91,6 +93,8 @@ def _inspected(source: Any, options: SourceOptions) -> Inspected:
         return _by_export(source, options)
     path = _artifact_inside((options.base or Path()) / source)
     suffix = path.suffix.lower()
+    if suffix in (*_FILES, _PACKAGE) and not path.exists():
+        raise UsageError("no such file", where=str(source), remedy="Check the path of the model.")
     if suffix == _PACKAGE or (path / "Manifest.json").is_file():
         if options.input_shapes:
             raise UsageError(
@@ -99,7 +103,7 @@ def _inspected(source: Any, options: SourceOptions) -> Inspected:
         from edgewise.inspection.core_ml_file import inspect_package
 
         return inspect_package(path)
-    if not path.is_file() or suffix not in (".onnx", ".ort", ".tflite"):
+    if not path.is_file() or suffix not in _FILES:
         return _by_export(source if path.name == Path(source).name else path, options)
     try:
         return _of_file(path, suffix, options)

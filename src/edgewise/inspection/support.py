@@ -14,7 +14,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from edgewise.calibration.scheme import Scheme
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, UnsupportedOperator
 from edgewise.findings import Finding
 from edgewise.graph import node_label
 from edgewise.inspection.facts import Refusal, Support
@@ -38,8 +38,7 @@ def support_of(inspected: Inspected, targets: Sequence[str]) -> Iterator[Support
         hub = inspected.hub()
     except EdgewiseError as error:
         for name in targets:
-            refusal = Refusal("", "", str(error), "")
-            yield Support(name, _FILE, False, (refusal,), {}, "there is no hub model")
+            yield Support(name, _FILE, False, (_refusal(error),), {}, "there is no hub model")
         return
     for name in targets:
         yield from _of_target(get(name), hub)
@@ -66,9 +65,15 @@ def _of_target(target: Target, hub: ir.Model) -> Iterator[Support]:
                 findings = target.check(hub, precision, options=EmitOptions())
                 answers[alike] = _support(target.name, precision, findings, hub)
             except EdgewiseError as error:
-                refusal = Refusal("", "", str(error), "")
+                refusal = _refusal(error)
                 answers[alike] = Support(target.name, precision, False, (refusal,), {})
         yield replace(answers[alike], precision=precision)
+
+
+def _refusal(error: EdgewiseError) -> Refusal:
+    if isinstance(error, UnsupportedOperator):
+        return Refusal(error.node, error.op_type, error.why, error.remedy)
+    return Refusal("", "", str(error), "")
 
 
 def _alike(scheme: Scheme) -> str:
@@ -79,8 +84,9 @@ def _alike(scheme: Scheme) -> str:
 def _support(name: str, precision: str, findings: Sequence[Finding], hub: ir.Model) -> Support:
     operators = {node_label(node): node.op_type for node in hub.graph.all_nodes()}
     refusals = tuple(
-        Refusal(f.node, operators.get(f.node, ""), f.message, f.remedy)
+        Refusal(f.node, kind, f.message.removeprefix(f"{kind}: "), f.remedy)
         for f in findings
+        for kind in [operators.get(f.node, "")]
         if f.severity == "error"
     )
     others = Counter(f.rule for f in findings if f.severity != "error" and f.rule != _SUMMARY)
