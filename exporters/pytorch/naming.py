@@ -6,8 +6,8 @@ What torch names (`node_conv2d_3`, `getitem_7`) is renamed after the modules tha
   `layer1.0.bn1`; `layer1.0.relu@1` for the second call of the same module (calls count from 0,
   which is not written). Of modules that give the same value (a block and its last layer) the
   innermost names it. Outputs of the model keep the names of outputs, and values inside of a layer
-  those of torch. So a value of that name, where the hub model has one, is what the runner of
-  `layers` tells under that name: whoever compares the two looks values up, not nodes.
+  those of torch. So a value of that name, where the written model has one, is what the runner of
+  `layers` tells under that name. (Passes of the hub pipeline may fold a later layer into it.)
 - A *node* has the name of the layer that it computes: `layer1.0.conv1`, also where torch folded
   the batch normalization into it (its result is then the value `layer1.0.bn1`); several of one
   layer or block are `layer1.0.attention/MatMul`, `layer1.0.attention/MatMul_1`, `layer1.0/Add`.
@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import onnx_ir as ir
@@ -61,12 +62,20 @@ def output_names(results: Any) -> list[str]:
 
 
 def rename_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """torch names outputs after the last operator; where a new name is taken, all of them stay."""
+    """torch names outputs after the last operator. Values inside give way to the new names (an
+    operator `embedding` to an output of that name); where an input or a weight has one, all outputs
+    stay as they are."""
     outputs = model.graph.outputs
-    taken = _taken(model) - {value.name for value in outputs}
-    if len(names) == len(set(names)) == len(outputs) and not taken & set(names):
-        for value, name in zip(outputs, names, strict=True):
-            value.name = name
+    fixed = {value.name for value in model.graph.inputs} | set(model.graph.initializers)
+    if len(names) != len(set(names)) or len(names) != len(outputs) or fixed & set(names):
+        return
+    taken = _taken(model) | set(names)
+    for value in [value for node in model.graph.all_nodes() for value in node.outputs]:
+        if value.name in names and value not in outputs:
+            value.name = next(n for i in count(1) if (n := f"{value.name}_{i}") not in taken)
+            taken.add(value.name)
+    for value, name in zip(outputs, names, strict=True):
+        value.name = name
 
 
 def name_after_calls(model: ir.Model, graph: Any) -> None:

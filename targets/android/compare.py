@@ -13,7 +13,7 @@ from edgewise.graph import load
 from edgewise.targets.android.assembly import assemble
 from edgewise.targets.android.flatbuffer import assign_names
 from edgewise.targets.android.layers import cuts_of
-from edgewise.targets.android.options import AndroidOptions
+from edgewise.targets.android.options import KNOWN_OPTIONS, AndroidOptions
 from edgewise.targets.android.reader import UnreadableFile, read_file
 from edgewise.targets.android.replay import replay
 from edgewise.targets.base import Artifact, Feeds
@@ -39,7 +39,8 @@ def compare_layers(
     """
     source = load(model)
     manifest = artifact.manifest
-    options = AndroidOptions.of(manifest.options, scheme)
+    own = {key: value for key, value in manifest.options.items() if key in KNOWN_OPTIONS}
+    options = AndroidOptions.of(own, scheme)
     if options.batch != 1 or options.fold_preprocessing:
         raise UsageError(
             "layers are compared at batch 1, and without preprocessing in the graph",

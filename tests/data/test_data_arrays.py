@@ -69,7 +69,10 @@ def test_pictures_in_an_array(tmp_path):
     one = next(
         iter(
             open_source(
-                "g.npz", inputs=[gray], base=tmp_path, preprocessing=ImagePreprocessing(color="gray")
+                "g.npz",
+                inputs=[gray],
+                base=tmp_path,
+                preprocessing=ImagePreprocessing(color="gray"),
             )
         )
     )

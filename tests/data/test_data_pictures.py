@@ -116,7 +116,9 @@ def test_csv_with_indices(tmp_path, draw, rgb_input):
     )
     source = open_source("labels.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert [(s.name, s.label) for s in source] == [("pics/b.png", 7), ("pics/a.png", 3)]
-    selected = open_source("labels.csv#split=eval", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
+    selected = open_source(
+        "labels.csv#split=eval", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path
+    )
     assert [(s.name, s.label) for s in selected] == [("pics/b.png", 7)]
     assert selected.fingerprint != source.fingerprint
 
@@ -125,7 +127,8 @@ def test_csv_with_names_keeps_numbers_under_selection(tmp_path, draw, rgb_input)
     draw(tmp_path / "a.png")
     (tmp_path / "l.csv").write_text("class,file,part\nzebra,a.png,1\nant,a.png,2\n")
     assert [
-        s.label for s in open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
+        s.label
+        for s in open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     ] == [1, 0]
     chosen = open_source("l.csv#part=1", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert [s.label for s in chosen] == [1]
@@ -158,7 +161,9 @@ def test_csv_without_classes_serves_calibration_only(tmp_path, draw, rgb_input):
     source = open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path)
     assert len(source) == 1 and not source.labelled
     with pytest.raises(DataError, match="column 'class'"):
-        open_source("l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path, require_labels=True)
+        open_source(
+            "l.csv", inputs=[rgb_input], preprocessing=PLAIN, base=tmp_path, require_labels=True
+        )
 
 
 def test_malformed_fragment_and_unknown_kind(tmp_path, rgb_input):

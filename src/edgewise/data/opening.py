@@ -84,6 +84,8 @@ def open_source(
         source = _open_arrays(text, path, inputs, image, limit)
     else:
         raise UsageError("unknown kind of data", where=text, remedy=f"Data is {_KINDS}.")
+    if model_labels and not set(source.class_names) <= set(model_labels):
+        source.findings.append(_unknown_classes(text, source.class_names, model_labels))
     if require_labels and not source.labelled:
         raise _no_labels(text, path)
     return source
@@ -222,6 +224,18 @@ def _open_function(
     if not callable(function):
         raise UsageError("is not a function", where=text, why=f"found {type(function).__name__}")
     return FunctionSource(function, inputs, description=text, limit=limit)
+
+
+def _unknown_classes(text: str, found: Sequence[str], model_labels: Sequence[str]) -> Finding:
+    strange = next(name for name in found if name not in model_labels)
+    known = ", ".join(model_labels[:5]) + (", ..." if len(model_labels) > 5 else "")
+    return Finding(
+        "data/unknown-classes",
+        "warning",
+        f"'{strange}' of {text} is none of the model's classes ({known}): the classes of the data "
+        "are numbered in sorted order",
+        remedy="Call the classes as the model does, or number them.",
+    )
 
 
 def _no_labels(text: str, path: Path) -> DataError:
