@@ -9,8 +9,8 @@ comparing its result with LiteRT's, see the tests):
    A RESHAPE before it flattens the input;
 4. SOFTMAX with `beta` other than 1: the result is scaled in the place of the input. A MUL before
    it scales the input;
-5. the fused activation RELU_N1_TO_1 is dropped, and so is any of a CONCATENATION: an operator of
-   its own; RELU_N1_TO_1 and RELU_0_TO_1 are unknown: MAXIMUM and MINIMUM;
+5. the fused activation RELU_N1_TO_1 is dropped: an operator of its own; that one and RELU_0_TO_1
+   are unknown: MAXIMUM and MINIMUM;
 6. weights of operators that quantize their other input at run time (`asymmetric_quantize_inputs`):
    the input stays in float, as it does for symmetric ones;
 7. int4 constants: int8 ones of the same values; in blocks: float32 ones.
@@ -35,12 +35,6 @@ from edgewise.exporters.tflite.file import (
     text,
 )
 
-_ACTIVATIONS = {
-    schema.ActivationFunctionType.RELU: "RELU",
-    schema.ActivationFunctionType.RELU_N1_TO_1: "RELU_N1_TO_1",
-    schema.ActivationFunctionType.RELU6: "RELU6",
-    schema.ActivationFunctionType.TANH: "TANH",
-}
 _LIMITS = {"RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
 
 
@@ -82,7 +76,7 @@ def repair(model: Table) -> None:
                 _flatten_input(model, graph, operator)
             elif name == "SOFTMAX":
                 _scale_input(model, graph, operator)
-            _separate_activation(model, graph, operator, name)
+            _separate_activation(model, graph, operator)
     for graph, operator in list(each_operator(model)):
         name = operator_name(model, operator)
         if name in _LIMITS:
@@ -118,16 +112,15 @@ def _scale_input(model: Table, graph: Table, operator: Table) -> None:
     operator.builtinOptions.beta = 1.0
 
 
-def _separate_activation(model: Table, graph: Table, operator: Table, name: str) -> None:
+def _separate_activation(model: Table, graph: Table, operator: Table) -> None:
     kind = getattr(operator.builtinOptions, "fusedActivationFunction", None)
-    activation = _ACTIVATIONS.get(kind)
-    if activation is None or (activation != "RELU_N1_TO_1" and name != "CONCATENATION"):
+    if kind != schema.ActivationFunctionType.RELU_N1_TO_1:
         return
     output = indices(operator.outputs)[0]
     before = _real_like(graph, graph.tensors[output], "before_activation")
     operator.outputs = np.asarray([before], np.int32)
     operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-    added = _operator(model, activation, (before,), output)
+    added = _operator(model, "RELU_N1_TO_1", (before,), output)
     graph.operators.insert(graph.operators.index(operator) + 1, added)
 
 
