@@ -77,15 +77,19 @@ class Lifted:
         array = constant(value)
         if array is None:
             raise ValueError(f"'{value.name}' is not constant")
-        name = plain(value.name)
-        if not made and name == value.name:
-            value.name = self.unique(f"{name}_integers")
-            self._taken.discard(name)
-        real = self.new_constant(name, parameters.dequantize(array))
+        real = self.replacement(value, parameters.dequantize(array))
         made.append(Held(real, parameters))
         if array.dtype.name in DTYPES:
             self.know(real, parameters)
         return real
+
+    def replacement(self, value: ir.Value, array: npt.NDArray[Any]) -> ir.Value:
+        """A constant in the place of another one, under the user's name for it."""
+        name = plain(value.name)
+        if name == value.name:
+            value.name = self.unique(f"{name}_stored")
+            self._taken.discard(name)
+        return self.new_constant(name, array)
 
     def new_constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
         return add_initializer(self.graph, name, array, self._taken)

@@ -33,7 +33,7 @@ def lift_quantize(lifted: Lifted, node: ir.Node) -> None:
     array = constant(source)
     if array is not None:
         on_grid = parameters.dequantize(parameters.quantize(array.astype(np.float32)))
-        source = lifted.new_constant(f"{source.name}", on_grid)
+        source = lifted.replacement(source, on_grid)
     else:
         source = saturated(lifted, source, parameters)
     lifted.hold(output, source, parameters)

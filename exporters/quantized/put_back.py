@@ -43,7 +43,7 @@ def with_surviving_ranges(
         kept, moved = {}, sorted(opened.ranges)
         why = f"the model cannot be run on random inputs to see what they hold ({error.why})"
     attach_known_ranges(hub, kept)
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if moved:
         lost = f"the source's scales of {len(moved)} tensors, such as '{moved[0]}', are not used"
         findings = (Finding("export/quantized", "warning", f"{lost}: {why}"),)

@@ -169,7 +169,9 @@ def test_quantized_model_arrives_as_a_float_model_with_its_weights(parse):
     assert ops(result.model) == ["Conv", "Relu"]
     assert result.parity.max_abs_error == 0.0
     weights = result.model.graph.initializers["w"].const_value
-    np.testing.assert_array_equal(weights.numpy().ravel(), np.float32([0.1, 0.2]) * [5, -7])
+    np.testing.assert_array_equal(
+        weights.numpy().ravel(), np.float32([0.1, 0.2]) * np.float32([5, -7])
+    )
 
 
 def test_no_path_or_comment_of_the_exporting_machine_stays(digits):

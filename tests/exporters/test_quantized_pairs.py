@@ -98,8 +98,8 @@ def test_fake_quantization_of_weights_is_their_rounding(parse):
         w=weight, s=np.array([0.01, 0.02], np.float32), z=np.zeros(2, np.int8),
     )  # fmt: skip
     result = export(model)
-    (stored,) = result.ranges
-    array = result.model.graph.initializers[stored].const_value.numpy().ravel()
+    assert list(result.ranges) == ["w"]
+    array = result.model.graph.initializers["w"].const_value.numpy().ravel()
     np.testing.assert_array_equal(array, np.float32([0.01, 0.02]) * np.float32([12, -128]))
     assert result.parity.max_rel_error < 1e-6
 

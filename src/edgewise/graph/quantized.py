@@ -53,7 +53,7 @@ class TensorQuantization:
         """The integers that QuantizeLinear stores: rounded half to even, then saturated."""
         scale, zero = self._spread(self.scale, real), self._spread(self.zero_point, real)
         steps = np.rint(real / scale).astype(np.float64) + zero.astype(np.float64)
-        limits = ml_dtypes.iinfo(self.zero_point.dtype)
+        limits = ml_dtypes.iinfo(self.zero_point.dtype)  # type: ignore[no-untyped-call]
         return np.asarray(np.clip(steps, limits.min, limits.max)).astype(self.zero_point.dtype)
 
     def _spread(self, part: npt.NDArray[Any], data: npt.NDArray[Any]) -> npt.NDArray[Any]:
