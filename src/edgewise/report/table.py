@@ -89,7 +89,8 @@ def _table(
     )
     table.add_column("target", overflow="fold", min_width=12)
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column(f"{metric or 'accuracy'}: fp32 -> file", justify="right", no_wrap=True)
+    name = (metric or "accuracy").rpartition(":")[2]  # of package.module:function
+    table.add_column(f"{name}: fp32 -> file", justify="right", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("vs QDQ model", justify="right", no_wrap=True)
     table.add_column("budget", no_wrap=True)
