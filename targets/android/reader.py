@@ -274,4 +274,7 @@ def _ints(vector: Any) -> tuple[int, ...]:
 
 
 def _text(name: bytes | None) -> str:
-    return "" if name is None else name.decode()
+    try:
+        return "" if name is None else name.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"a name in it is no text: {error}") from error

@@ -11,11 +11,13 @@ import onnx_ir as ir
 
 from edgewise.errors import ModelError
 from edgewise.exporters import SourceOptions, hub_model
+from edgewise.exporters.check import checker_problem
 from edgewise.files import files_below
 from edgewise.graph import load
 from edgewise.inspection.facts import Part, TensorFacts
 from edgewise.inspection.inspected import Inspected, parts_of
 from edgewise.inspection.onnx_network import network_of
+from edgewise.references import describe
 
 if TYPE_CHECKING:
     from edgewise.exporters.pytorch import Module
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 def inspect_onnx(path: Path, options: SourceOptions) -> Inspected:
     """Raises ModelError: damaged. UsageError: shapes of other inputs, or of another rank."""
     model = load(path)
+    try:
+        problem = checker_problem(model)
+    except Exception as error:  # onnx-ir cannot write what is no text in the place of a name
+        raise _invalid(path, (describe(error).splitlines() or [""])[0]) from error
+    if problem:
+        raise _invalid(path, problem)
     ends = _ends(model)
     versions, producer = _versions(model), _producer(model)
     parts = _onnx_parts(path, model)
@@ -34,6 +42,12 @@ def inspect_onnx(path: Path, options: SourceOptions) -> Inspected:
 
     return Inspected(
         "onnx", network, *ends, producer=producer, versions=versions, parts=parts, hub=hub
+    )
+
+
+def _invalid(path: Path, why: str) -> ModelError:
+    return ModelError(
+        "is not a valid ONNX model", where=str(path), why=why, remedy="Export it again."
     )
 
 

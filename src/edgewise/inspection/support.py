@@ -50,7 +50,7 @@ def _of_file(inspected: Inspected, name: str) -> Support:
         note = "; ".join(text for text in (_OWN, inspected.note) if text)
         return Support(name, _FILE, True, (), remarks, note)
     if inspected.kind == "tflite":
-        note = "a build from this file exports it to a hub model first"
+        note = "run `edgewise export` on it, and inspect the hub model that it becomes"
     else:
         note = "it is finished for another target; build from the model it was made of"
     return Support(name, _FILE, None, (), {}, note)

@@ -15,11 +15,15 @@ from typing import Any
 from edgewise.errors import ModelError, UsageError
 from edgewise.inspection.facts import TensorFacts
 from edgewise.inspection.inspected import Inspected, parts_of
+from edgewise.inspection.memory import liveness
+from edgewise.inspection.network import Network
+from edgewise.inspection.precision import forms_of
 from edgewise.inspection.tflite_network import network_of, quantization_of, tensor_dtype
 from edgewise.targets.android import runtime
 from edgewise.targets.android.model import Tensor
 from edgewise.targets.android.reader import File, UnreadableFile, read_file
 
+_MOST_BYTES = 1_000_000_000
 _ALIGNMENT = 64  # of tensors in LiteRT's arena
 _RUNTIME = "min_runtime_version"
 _ARENA = "LiteRT, built-in kernels with their scratch memory"
@@ -30,12 +34,14 @@ def inspect_tflite(path: Path, input_shapes: Mapping[str, Sequence[int | str]]) 
     content = path.read_bytes()
     try:
         file = read_file(content, foreign=True)
-        interpreter = _interpreter(content, file, input_shapes, path)
+        interpreter = _resized(content, file, input_shapes)
         network = network_of(file.main.graph, _free_dimensions(file))
     except UnreadableFile as error:
         raise ModelError(
             "cannot read the model", where=str(path), why=str(error), remedy="Convert it again."
         ) from error
+    if interpreter is None and _is_plausible(network):
+        interpreter = _loaded(content)
     return Inspected(
         kind="tflite",
         network=network,
@@ -48,7 +54,6 @@ def inspect_tflite(path: Path, input_shapes: Mapping[str, Sequence[int | str]]) 
         target="android",
         arena_bytes=None if interpreter is None else _arena(interpreter, file),
         arena_of=None if interpreter is None else _ARENA,
-        note="" if interpreter is not None else "LiteRT refuses the file without more libraries",
     )
 
 
@@ -68,29 +73,36 @@ def _free_dimensions(file: File) -> tuple[str, ...]:
     )
 
 
-def _interpreter(
-    content: bytes, file: File, shapes: Mapping[str, Sequence[int | str]], path: Path
-) -> Any | None:
-    """LiteRT without delegates; inputs get the shapes, and with them all tensors of `file`.
+def _is_plausible(network: Network) -> bool:
+    """Whether LiteRT may be asked to allocate the tensors: it takes any size at its word."""
+    peak = liveness(network, forms_of(network)).peak
+    return peak is not None and peak <= _MOST_BYTES
 
-    None where LiteRT refuses the file, whose shapes then stay as they are.
-    """
+
+def _loaded(content: bytes) -> Any | None:
+    """LiteRT without delegates; None where it refuses the file, for custom operators mostly."""
+    try:
+        return runtime.load(content, threads=1, delegates=False)
+    except runtime.LoadFailure:
+        return None
+
+
+def _resized(content: bytes, file: File, shapes: Mapping[str, Sequence[int | str]]) -> Any | None:
+    """LiteRT with inputs of these shapes, and with them all tensors of `file`; None without."""
     wanted = _sizes(file, shapes)
+    if not wanted:
+        return None
     try:
         interpreter = runtime.load(content, threads=1, delegates=False)
-        if wanted:
-            runtime.resize(interpreter, wanted)
+        runtime.resize(interpreter, wanted)
     except runtime.LoadFailure as failure:
-        if wanted:
-            raise UsageError(
-                "LiteRT refuses these shapes", where="--input-shape", why=str(failure)
-            ) from failure
-        return None
-    if wanted:
-        details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-        for index, tensor in enumerate(file.main.tensors):
-            if index in details:
-                tensor.shape = tuple(int(size) for size in details[index]["shape"])
+        raise UsageError(
+            "LiteRT refuses these shapes", where="--input-shape", why=str(failure)
+        ) from failure
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    for index, tensor in enumerate(file.main.tensors):
+        if index in details:
+            tensor.shape = tuple(int(size) for size in details[index]["shape"])
     return interpreter
 
 
