@@ -36,9 +36,14 @@ from edgewise.errors import EdgewiseError, ModelError, UnsupportedPrecision, Usa
 from edgewise.findings import Finding
 from edgewise.graph import constant, forget_known_ranges, is_quantized_model, known_ranges
 from edgewise.graph.joined_bias import join_biases
+from edgewise.graph.swish import spell_out_silu
 
 #: tensors that an error names
 _NAMED = 3
+
+
+#: of a sigmoid that the hub model has within a Swish, and that was not observed therefore
+_GATE = Range(0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,10 @@ def quantize_with_findings(
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     name_nodes(work)
+    gates = spell_out_silu(work)
+    exclude = [*exclude, *(gate for name, gate in gates.items() if name in exclude)]
     masks = saturate_masks(work, statistics, scheme, exclude)
+    masks |= dict.fromkeys(gates.values(), _GATE)
     same = join_biases(work, exclude) if scheme.bias_required else {}
     composites = join(work, exclude) if scheme.whole_composites else Composites()
     placement = place(work, scheme, exclude)
@@ -136,6 +144,7 @@ def quantize_with_findings(
     )
     proto = insert_qdq(ir.to_proto(work), steering)
     result = finish(proto, model, fused=plan.fused, markers=placement.markers)
+    result.opset_imports.update(work.opset_imports)  # an older one where a Swish is spelled out
     verify(result, promise)
     if composites:
         split(result, composites)

@@ -17,6 +17,7 @@ from edgewise.exporters.passes.fuse_linear import fuse_linear
 from edgewise.exporters.passes.fuse_mean import fuse_mean
 from edgewise.exporters.passes.fuse_normalization import fuse_normalization
 from edgewise.exporters.passes.fuse_repeats import fuse_repeats
+from edgewise.exporters.passes.fuse_silu import fuse_silu
 from edgewise.exporters.passes.keep_free_sizes import keep_free_sizes
 from edgewise.exporters.passes.merge_clips import merge_clips
 from edgewise.exporters.passes.merge_concats import merge_concats
@@ -58,6 +59,7 @@ PASSES: Mapping[str, Pass] = {
     "merge-clips": merge_clips,
     "fuse-gelu": fuse_gelu,
     "fuse-hard-activations": fuse_hard_activations,
+    "fuse-silu": fuse_silu,
     "fuse-mean": fuse_mean,
     "fuse-normalization": fuse_normalization,
     "fold-affine": fold_affine,

@@ -13,6 +13,7 @@ from edgewise.graph.joined_bias import join_biases
 from edgewise.graph.matmul_nbits import unpack_matmul_nbits
 from edgewise.graph.patterns import fuse_patterns
 from edgewise.graph.prepare import settle
+from edgewise.graph.swish import spell_out_silu
 from edgewise.targets.android.ops.table import LOWERINGS
 from edgewise.targets.android.qdq import DEQUANTIZE, QUANTIZE
 
@@ -28,6 +29,7 @@ def legalize(
     model = prepare(source, batch=batch, owned=owned)
     if unpack_matmul_nbits(model):
         settle(model)
+    spell_out_silu(model)
     declined = expand(model, _lacks_lowering, loops=True)
     fuse_patterns(model)
     join_biases(model)

@@ -23,6 +23,7 @@ import onnx_ir as ir
 from edgewise.errors import UnsupportedOperator
 from edgewise.graph import attribute, constant, node_label
 from edgewise.graph.expand import expand
+from edgewise.graph.swish import spell_out_silu
 from edgewise.targets.arm.schemes import TARGET_NAME
 
 _WHOLE = 1e-3
@@ -60,6 +61,7 @@ def take_detours(model: ir.Model) -> None:
 
     Raises UnsupportedOperator where that cannot be, and for what ONNX Runtime computes otherwise.
     """
+    spell_out_silu(model)
     if any(_needs_detour(node) for node in model.graph.all_nodes()):
         for node, reason in expand(model, _needs_detour).items():
             raise UnsupportedOperator(
