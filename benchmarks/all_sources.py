@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "exporters.md"
 SECTION = "From source to artifacts"
+_BUILD = "edgewise build "
 TARGETS = ("android", "apple", "arm")
 COLUMNS = (
     "source", "kind", "export s", "parity", "argmax", "metric", "fp32 source", "fp32 hub",
@@ -39,10 +39,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Command:
-    """A documented command: its name, and the words behind `edgewise build`."""
+    """A documented command: its name, what stands behind `edgewise build`, and the lines of shell
+    before it that set variables."""
 
     name: str
-    arguments: tuple[str, ...]
+    arguments: str
+    setting: str
 
 
 class NotRun(Exception):
@@ -55,22 +57,29 @@ def documented(page: str) -> Iterator[Command]:
     if section is None:
         raise SystemExit(f"{PAGE.name} has no section '{SECTION}'")
     for block in re.findall(r"^```sh$(.*?)^```$", section[1], re.MULTILINE | re.DOTALL):
-        name = ""
+        name = setting = ""
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("#"):
                 name = line.removeprefix("#").strip()
-            elif (words := shlex.split(line)) and words[:2] == ["edgewise", "build"]:
-                yield Command(name, tuple(words[2:]))
+            elif line.startswith(_BUILD):
+                yield Command(name, line.removeprefix(_BUILD), setting)
+            else:
+                setting += f"{line}\n"
 
 
 def placed(command: Command, data: Path) -> list[str]:
-    """The words with `$DATA` filled in. Raises NotRun where such a path is absent."""
-    for word in command.arguments:
-        if word.startswith("$DATA"):
-            path = Path(word.replace("$DATA", str(data), 1).partition("#")[0])
-            if not path.exists():
-                raise NotRun(f"there is no {path}")
-    return [word.replace("$DATA", str(data)) for word in command.arguments]
+    """The words, as the shell gives them. Raises NotRun where a path below DATA is absent."""
+    python = Path(sys.executable).parent
+    environment = {**os.environ, "DATA": str(data), "PATH": f"{python}:{os.environ['PATH']}"}
+    script = f'{command.setting}printf "%s\\0" {command.arguments}'
+    told = subprocess.run(["bash", "-ec", script], env=environment, capture_output=True, text=True)
+    if told.returncode:
+        raise NotRun(told.stderr.strip().splitlines()[-1])
+    words = told.stdout.split("\0")[:-1]
+    for word in words:
+        if word.startswith(str(data)) and not Path(word.partition("#")[0]).exists():
+            raise NotRun(f"there is no {word.partition('#')[0]}")
+    return words
 
 
 def run(words: list[str], data: Path) -> str:
