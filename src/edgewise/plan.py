@@ -22,6 +22,7 @@ from edgewise.data import ImagePreprocessing
 from edgewise.data.preprocessing import DataSettings, TextColumns
 from edgewise.errors import UsageError
 from edgewise.exporters import SourceOptions
+from edgewise.exporters.hub_name import is_hub_name
 from edgewise.labels import read_labels
 from edgewise.references import is_reference
 from edgewise.targets import About, Target
@@ -143,7 +144,7 @@ def _without_data(targets: Sequence[TargetPlan]) -> str:
 
 
 def _check_source(source: str) -> None:
-    if not is_reference(source) and not Path(source).exists():
+    if not (is_reference(source) or is_hub_name(source) or Path(source).exists()):
         raise UsageError("no such file", where=source, remedy="Check the path of the model.")
 
 

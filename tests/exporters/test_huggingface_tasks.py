@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from edgewise.data.notes import notes_of
 from edgewise.data.preprocessing import as_dict
 from edgewise.data.text import TextPreprocessing
 from edgewise.exporters import SourceOptions, export
+from edgewise.exporters.huggingface.tasks import choose_task
 from edgewise.exporters.quiet import quiet
 from edgewise.graph import OrtSession
 
@@ -26,11 +28,28 @@ CASES = {
     "vit": ({"pixel_values": (1, 3, 32, 32)}, "logits", ImagePreprocessing, ("cat", "dog", "fox")),
     "resnet": ({"pixel_values": (1, 3, 32, 32)}, "logits", ImagePreprocessing, ()),
     "text-classifier": (TEXT, "logits", TextPreprocessing, ("sad", "happy")),
-    "token-classifier": (TEXT, "logits", TextPreprocessing, ("other", "person")),
-    "encoder": (TEXT, "last_hidden_state", TextPreprocessing, ()),
     "wav2vec2": ({"input_values": (1, 4000)}, "logits", AudioPreprocessing, ("yes", "no")),
     "ast": ({"input_values": (1, 64, 32)}, "logits", AudioPreprocessing, ("yes", "no")),
 }
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    {
+        "ViTForImageClassification": "image-classification",
+        "ViTModel": "image-feature-extraction",
+        "BertForSequenceClassification": "text-classification",
+        "Wav2Vec2ForSequenceClassification": "audio-classification",
+        "ASTForAudioClassification": "audio-classification",
+        "DistilBertForTokenClassification": "token-classification",
+        "MPNetModel": "feature-extraction",
+        "GPT2LMHeadModel": "text-generation",
+        "LlamaForCausalLM": "text-generation",
+    }.items(),
+)
+def test_the_class_of_the_weights_says_the_task(architecture: str, task: str) -> None:
+    config = SimpleNamespace(architectures=[architecture])
+    assert choose_task(None, config, "").name == task
 
 
 @pytest.mark.slow

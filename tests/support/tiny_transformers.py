@@ -104,14 +104,6 @@ def _text_classifier(folder: Path) -> None:
     save_tokenizer(folder)
 
 
-def _token_classifier(folder: Path) -> None:
-    import transformers as hf
-
-    config = bert_config(**names("other", "person"))
-    hf.BertForTokenClassification(config).save_pretrained(folder)
-    save_tokenizer(folder)
-
-
 def _encoder(folder: Path) -> None:
     import transformers as hf
 
@@ -186,7 +178,6 @@ _MAKERS = {
     "mistral": _mistral,
     "resnet": _resnet,
     "text-classifier": _text_classifier,
-    "token-classifier": _token_classifier,
     "vit": _vit,
     "wav2vec2": _wav2vec2,
 }

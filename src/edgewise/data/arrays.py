@@ -142,9 +142,9 @@ def first_rows(path: Path) -> dict[str, Array]:
 
     Raises DataError: the file is damaged, or an array holds Python objects.
     """
-    rows = {}
+    rows, headers = {}, _headers(path)
     with zipfile.ZipFile(path) as archive:
-        for name, header in _headers(path).items():
+        for name, header in headers.items():
             if header.shape and header.shape[0]:
                 with _Member(archive, path, name) as member:
                     rows[name] = next(member.rows([0]))[None]

@@ -94,7 +94,7 @@ class StepSource:
 
     def _encoded(self) -> Iterator[tuple[int, Sequence[int]]]:
         for row in self._table.rows():
-            yield row.line, self._tokenizer.encode(*row.texts).ids
+            yield row.line, self._tokenizer.encode(row.texts[0]).ids
 
     def _steps(self, tokens: int) -> int:
         """The last token is only predicted."""

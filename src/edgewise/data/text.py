@@ -131,7 +131,7 @@ def encoded(
     tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[InputSpec], where: str
 ) -> dict[str, Array]:
     """The arrays of one text, or of two in one sequence. Raises DataError."""
-    encoding = tokenizer.encode(*texts)
+    encoding = tokenizer.encode(texts[0], texts[1] if len(texts) > 1 else None)
     return {
         spec.name: fit_array(
             np.asarray([getattr(encoding, FIELDS[spec.name])], np.int64), spec, where
