@@ -74,6 +74,7 @@ _UNARY = frozenset(
         "Sinh",
         "Softplus",
         "Softsign",
+        "Swish",
         "Sqrt",
         "Tan",
         "Tanh",

@@ -26,9 +26,8 @@ from edgewise.exporters.opened import OpenedModel, SourceOptions
 from edgewise.exporters.tensorflow.libraries import import_keras, import_tf_keras, silent
 from edgewise.exporters.tensorflow.models import open_keras_model
 from edgewise.findings import Finding
-from edgewise.references import describe
 
-_CUSTOM = re.compile(r"(?:class|layer:?|function:?) '?([\w>.]+)'?", re.IGNORECASE)
+_UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown \w+:?) '?([\w>.]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +176,8 @@ def _load_old(
 
 
 def _unknown_class(error: Exception) -> str | None:
-    """The class that is not registered, from the first line of what Keras says."""
-    text = str(error)
-    if "register_keras_serializable" not in text and "custom_object" not in text:
-        return None
-    found = _CUSTOM.search(text)
+    """The class or function that is not registered, out of what Keras says."""
+    found = _UNKNOWN.search(str(error))
     return found.group(1).rpartition(">")[2] if found else None
 
 
@@ -199,11 +195,13 @@ def _refused(path: Path, who: str, error: Exception) -> ModelError:
     return ModelError(
         f"{who} cannot load the model",
         where=str(path),
-        why=describe(error),
+        why=_short(error),
         remedy="Save it again with the installed Keras.",
     )
 
 
 def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:120] if lines else type(error).__name__
+    """Of Keras' message, which tells a whole configuration first, what happened."""
+    text = str(error).rpartition("Exception encountered:")[2]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

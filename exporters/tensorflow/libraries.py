@@ -60,7 +60,8 @@ def import_keras() -> Any:
     if "keras" not in sys.modules and not _configured():
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with silent():
-        return import_extra("keras", needed_for="Keras models")
+        keras = import_extra("keras", needed_for="Keras models")
+        return import_extra(keras.backend.backend(), needed_for="Keras models") and keras
 
 
 def import_tf_keras(needed_for: str) -> Any:

@@ -175,16 +175,14 @@ def _subclassed(model: Any, library: Library, options: SourceOptions, where: str
             remedy="Give [model] input_shapes, or call the model once before it is returned.",
         )
     by_name = {port.name for port in ports} <= set(names)
-    trained = "training" in inspect.signature(model.call).parameters
-    more = {"training": False} if trained else {}
 
     def call(tensors: Sequence[Any]) -> Any:
         given = {port.name: tensor for port, tensor in zip(ports, tensors, strict=True)}
         first, *others = tensors if by_name else [given]
         if by_name:
             named = {port.name: given[port.name] for port in ports[1:]}
-            return model(first, **named, **more)
-        return model(first, *others, **more)
+            return model(first, **named, training=False)
+        return model(first, *others, training=False)
 
     return Traceable(ports, call, leaf_names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from edgewise.graph.empty import fix_empty_values
 from edgewise.graph.fold import fold
 from edgewise.graph.gaps import give_missing_shapes, repeat_group_parameters
 from edgewise.graph.io import load
+from edgewise.graph.old_meanings import (
+    LAST_OLD_HARDMAX,
+    LAST_OLD_RESIZE,
+    flatten_for_hardmax,
+    set_old_coordinates,
+)
 from edgewise.graph.old_scan import write_out_scans
 from edgewise.graph.quantized import is_quantized_model
 from edgewise.graph.read import constant
@@ -51,13 +58,26 @@ def prepare(
     needs_copy = loaded is source and not owned
     model = ir.from_proto(ir.to_proto(loaded)) if needs_copy else loaded
     fix_input_shapes(model, input_shapes or {}, batch)
+    declared = [value.shape for value in model.graph.outputs]
+    model.graph.name = (
+        model.graph.name or "graph"
+    )  # without, the checker refuses what is made of it
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     model = _upgrade(model)
     if has_ceil_mode(model):
         _infer_shapes(model)  # before wrong shapes could be folded into constants
     settle(model)
+    _keep_names_of_sizes(model, declared)
     return model
+
+
+def _keep_names_of_sizes(model: ir.Model, declared: Sequence[ir.Shape | None]) -> None:
+    """Of outputs, where inference knows nothing of a free size and makes one up."""
+    for value, old in zip(model.graph.outputs, declared, strict=True):
+        if old is not None and value.shape is not None and len(old) == len(value.shape):
+            pairs = zip(old, value.shape, strict=True)
+            value.shape = ir.Shape([a if str(b).startswith("unk__") else b for a, b in pairs])
 
 
 def settle(model: ir.Model) -> None:
@@ -184,6 +204,8 @@ def _upgrade(model: ir.Model) -> ir.Model:
 
     if 18 <= version < 21:
         repeat_group_parameters(model)
+    if version <= LAST_OLD_HARDMAX:
+        flatten_for_hardmax(model)
     model.ir_version = max(model.ir_version or 0, 4)  # before, initializers had to be inputs too
     try:
         upgraded = ir.from_proto(
@@ -194,10 +216,13 @@ def _upgrade(model: ir.Model) -> ir.Model:
     except Exception as error:  # the C++ converter raises RuntimeError and checker types
         raise ModelError(
             f"cannot upgrade from opset {version} to {HUB_OPSET}",
-            why=str(error).strip().splitlines()[0],
+            # an assertion of the C++ code tells its place and its text before what it means
+            why=re.sub(r".* failed: ", "", str(error).strip().splitlines()[0]),
             remedy="Export the model again with a newer opset.",
         ) from error
     put_weights_back(upgraded, model)
+    if version <= LAST_OLD_RESIZE:
+        set_old_coordinates(upgraded)
     upgraded.ir_version = max(upgraded.ir_version or 0, 10)
     return upgraded
 
