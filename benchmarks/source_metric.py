@@ -26,10 +26,10 @@ from edgewise.cli_values import (
 )
 from edgewise.config import Project
 from edgewise.config_file import from_flags, load_project
-from edgewise.data import input_specs, open_source
 from edgewise.exporters.source import open_source_model
 from edgewise.graph import load
-from edgewise.plan import image_preprocessing, metric_of, source_options
+from edgewise.hub_data import open_for
+from edgewise.plan import data_settings, metric_of, source_options
 from edgewise.targets.validation.baseline import observe
 
 _SOURCE = ("weights", "signature", "task", "exporter", "allow_code")
@@ -56,12 +56,11 @@ def measure(project: Project, out: Path) -> float:
     """The metric of the original, over the whole evaluation data."""
     hub = load(out / "stages" / "hub.onnx")
     opened = open_source_model(project.model.source, source_options(project))
-    image = image_preprocessing(project.data.image) or opened.preprocessing
     metric = metric_of(project.data)
     if project.data.evaluation is None or metric is None:
         raise SystemExit("the command names no labelled data and metric")
-    source = open_source(
-        project.data.evaluation, inputs=input_specs(hub), image=image, limit=project.data.limit
+    source = open_for(
+        hub, project.data.evaluation, data_settings(project.data), limit=project.data.limit
     )
     run, names = opened.open_runner(), [str(value.name) for value in hub.graph.outputs]
     records = [
