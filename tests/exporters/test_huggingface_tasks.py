@@ -72,6 +72,7 @@ def test_a_folder_tells_all_that_its_model_needs(
     assert as_dict(notes.preprocessing) == as_dict(result.preprocessing)
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_left_as_it_was_and_takes_a_free_batch() -> None:
     import torch
     import transformers as hf
@@ -95,6 +96,7 @@ def test_a_model_in_memory_is_left_as_it_was_and_takes_a_free_batch() -> None:
     assert any(f.rule == "export/preprocessing" for f in result.findings)
 
 
+@pytest.mark.slow
 def test_input_shapes_say_how_long_texts_are(tmp_path: Path) -> None:
     folder = tiny.save("encoder", tmp_path)
     (folder / "modules.json").write_text(

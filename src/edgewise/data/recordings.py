@@ -118,12 +118,11 @@ def read_wave(path: Path) -> tuple[npt.NDArray[np.float32], int]:
 
 def _samples(data: bytes, width: int) -> npt.NDArray[np.float32]:
     """Little-endian integers of `width` bytes as fractions; those of one byte are unsigned."""
+    raw = np.frombuffer(data, np.uint8)
     if width == 1:
-        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        return (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
     if width == 3:  # a low byte of zero makes 32 bits of it
-        wide = np.zeros((len(data) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        values = wide.reshape(-1).view("<i4")
-        return values.astype(np.float32) / np.float32(2**31)
-    values = np.frombuffer(data, f"<i{width}")
-    return values.astype(np.float32) / np.float32(2 ** (8 * width - 1))
+        wide = np.zeros((len(raw) // 3, 4), np.uint8)
+        wide[:, 1:] = raw.reshape(-1, 3)
+        raw, width = wide.reshape(-1), 4
+    return raw.view(f"<i{width}").astype(np.float32) / np.float32(2 ** (8 * width - 1))

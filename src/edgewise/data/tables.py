@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,10 @@ _TEXTS: Sequence[tuple[str, ...]] = (
 )
 _LABELS = ("label", "class", "score")
 _PLAIN = "text"
+
+
+#: its number, and its fields by name or number
+_Line = tuple[int, Mapping[str | int, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def open_table(path: Path, columns: TextColumns, chosen: tuple[str, str] | None)
     return TextTable(path, texts, label, chosen)
 
 
-def _read(path: Path, *, numbered: bool) -> Iterator[tuple[int, Mapping[str | int, Any]]]:
+def _read(path: Path, *, numbered: bool) -> Generator[_Line, None, None]:
     """Line number and fields by name, or by number from 1. Raises DataError."""
     suffix = path.suffix.lower()
     read = _json_lines if suffix == ".jsonl" else _lines if suffix == ".txt" else _separated
@@ -126,7 +130,7 @@ def _read(path: Path, *, numbered: bool) -> Iterator[tuple[int, Mapping[str | in
         ) from error
 
 
-def _separated(path: Path, numbered: bool) -> Iterator[tuple[int, Mapping[str | int, Any]]]:
+def _separated(path: Path, numbered: bool) -> Iterator[_Line]:
     tabs = path.suffix.lower() == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         # tab-separated files rarely quote, and a lone quotation mark must not swallow lines
@@ -147,7 +151,7 @@ def _separated(path: Path, numbered: bool) -> Iterator[tuple[int, Mapping[str | 
                 yield reader.line_num, dict(zip(header, cells, strict=False))
 
 
-def _json_lines(path: Path, numbered: bool) -> Iterator[tuple[int, Mapping[str | int, Any]]]:
+def _json_lines(path: Path, numbered: bool) -> Iterator[_Line]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
@@ -162,7 +166,7 @@ def _json_lines(path: Path, numbered: bool) -> Iterator[tuple[int, Mapping[str |
             yield line, fields
 
 
-def _lines(path: Path, numbered: bool) -> Iterator[tuple[int, Mapping[str | int, Any]]]:
+def _lines(path: Path, numbered: bool) -> Iterator[_Line]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
