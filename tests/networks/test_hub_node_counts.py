@@ -29,9 +29,7 @@ CASES = [
 ]
 SLOW_CASES = [
     ("inception_v3", "auto", False),
-    ("mobilevit", "torchscript", True),
     ("swin_tiny", "dynamo", False),
-    ("shufflenet_v2", "torchscript", True),
 ]
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
