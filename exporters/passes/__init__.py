@@ -11,6 +11,7 @@ from edgewise.exporters.passes.fold_batch_normalization import fold_batch_normal
 from edgewise.exporters.passes.fold_constants import fold_constants
 from edgewise.exporters.passes.fold_pads import fold_pads
 from edgewise.exporters.passes.fold_scales import fold_scales
+from edgewise.exporters.passes.fuse_affine import fuse_affine
 from edgewise.exporters.passes.fuse_gelu import fuse_gelu
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
 from edgewise.exporters.passes.fuse_linear import fuse_linear
@@ -18,6 +19,7 @@ from edgewise.exporters.passes.fuse_mean import fuse_mean
 from edgewise.exporters.passes.fuse_normalization import fuse_normalization
 from edgewise.exporters.passes.fuse_repeats import fuse_repeats
 from edgewise.exporters.passes.fuse_silu import fuse_silu
+from edgewise.exporters.passes.fuse_softmax import fuse_softmax
 from edgewise.exporters.passes.keep_free_sizes import keep_free_sizes
 from edgewise.exporters.passes.merge_clips import merge_clips
 from edgewise.exporters.passes.merge_concats import merge_concats
@@ -60,10 +62,12 @@ PASSES: Mapping[str, Pass] = {
     "fuse-gelu": fuse_gelu,
     "fuse-hard-activations": fuse_hard_activations,
     "fuse-silu": fuse_silu,
+    "fuse-softmax": fuse_softmax,
     "fuse-mean": fuse_mean,
     "fuse-normalization": fuse_normalization,
     "fold-affine": fold_affine,
     "fold-scales": fold_scales,
+    "fuse-affine": fuse_affine,
     "fuse-linear": fuse_linear,
     "share-subexpressions": share_subexpressions,
 }

@@ -1,4 +1,4 @@
-"""BatchNormalization after Conv, ConvTranspose or Gemm becomes part of its weights.
+"""BatchNormalization becomes part of the layer before it, or a layer of its own.
 
 With mean m, variance v, gamma g, beta b and epsilon e per channel (ONNX BatchNormalization, and
 Ioffe & Szegedy 2015, arXiv:1502.03167):
@@ -6,9 +6,13 @@ Ioffe & Szegedy 2015, arXiv:1502.03167):
     s = g / sqrt(v + e)
     BN(W x + c) = s (W x + c - m) + b = (s W) x + (s (c - m) + b)
 
-see `layers` for how a layer takes s and the rest into its weights and its bias.
-
-Any other BatchNormalization becomes a Mul and an Add by constants of one value per channel.
+1. After Conv, ConvTranspose or Gemm: see `layers` for how they take s and the rest into their
+   weights and their bias.
+2. Any other with one or two axes of space: a Conv of 1 x 1 with a group for each channel. Its
+   integer kernels add a bias of 32 bits before they round once; a product and a sum would round
+   twice, and cost a node more.
+3. Any other: a Mul and an Add by constants of one value per channel. So it is where a factor is 0,
+   because a channel of nothing has no scale that its weight could be quantized with.
 """
 
 from __future__ import annotations
@@ -27,8 +31,11 @@ from edgewise.exporters.passes.base import (
     make_node,
     replace,
 )
-from edgewise.exporters.passes.layers import LAYERS, Vector, change_layer
+from edgewise.exporters.passes.layers import LAYERS, Vector, change_layer, channel_layer
 from edgewise.graph import add_initializer, attribute, constant, consumers, node_label
+
+#: of one or two axes of space, for which every target has convolutions of single channels
+_SPATIAL_RANKS = (3, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,12 +92,15 @@ def _fold(graph: ir.Graph, before: ir.Node, norm: ir.Node, affine: _Affine) -> s
 
 
 def _spell_out(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:
-    """`x * scale + shift`. Needs the rank, to line the channels up with axis 1."""
+    """Cases 2 and 3. Both need the rank, to line the channels up with axis 1."""
     data = node.inputs[0]
     if data is None or data.shape is None or data.dtype is None:
         return False
-    shape, dtype = (-1, *[1] * (len(data.shape) - 2)), data.dtype.numpy()
-    label = node_label(node)
+    rank, dtype, label = len(data.shape), data.dtype.numpy(), node_label(node)
+    if rank in _SPATIAL_RANKS and affine.scale.all():
+        replace(graph, node, [channel_layer(graph, data, affine.scale, affine.shift, label)])
+        return True
+    shape = (-1, *[1] * (rank - 2))
     scale = add_initializer(graph, f"{label}_scale", affine.scale.reshape(shape).astype(dtype))
     shift = add_initializer(graph, f"{label}_shift", affine.shift.reshape(shape).astype(dtype))
     multiply = make_node("Mul", [data, scale], name=f"{label}_scale")

@@ -5,9 +5,11 @@
 
 Cases, where `/ 6` may also be a product with 1/6, and operands of sums and products may be swapped:
 
-1. clip(x + 3, 0, 6) / 6               -> HardSigmoid(x, alpha = 1/6, beta = 1/2)
+1. clip(x + 3, 0, 6) / 6, or clip(x / 6 + 1/2, 0, 1)
+                                       -> HardSigmoid(x, alpha = 1/6, beta = 1/2)
 2. x * HardSigmoid(x, 1/6, 1/2)        -> HardSwish(x)
-3. (x * clip(x + 3, 0, 6)) / 6         -> HardSwish(x)
+3. (x * clip(x + 3, 0, 6)) / 6, or (x / 6) * clip(x + 3, 0, 6)
+                                       -> HardSwish(x)
 
 Case 1 runs first, so that case 2 also finds x * (clip(x + 3, 0, 6) / 6).
 """
@@ -38,7 +40,7 @@ _ALPHA, _BETA = 1.0 / 6.0, 0.5
 def fuse_hard_activations(model: ir.Model) -> PassOutcome:
     """Fuse where no intermediate result is read elsewhere."""
     modified, declined = False, []
-    for fuse in (_hard_sigmoid, _hard_swish_of_sigmoid, _hard_swish_of_sixth):
+    for fuse in _CASES:
         for node in list(model.graph):
             fused = fuse(node)
             if isinstance(fused, str):
@@ -50,12 +52,28 @@ def fuse_hard_activations(model: ir.Model) -> PassOutcome:
 
 
 def _hard_sigmoid(node: ir.Node) -> ir.Node | str | None:
+    if is_op(node, "Clip"):
+        return _hard_sigmoid_of_unit_clip(node)
     clipped = _sixth_of(node)
     x = _clipped_plus_three(clipped)
     if clipped is None or x is None:
         return None
     if sole_consumer(clipped) is None:
         return f"'{clipped.name}' is used elsewhere too"
+    parameters = [ir.AttrFloat32("alpha", _ALPHA), ir.AttrFloat32("beta", _BETA)]
+    return make_node("HardSigmoid", [x], name=node.name, attributes=parameters)
+
+
+def _hard_sigmoid_of_unit_clip(node: ir.Node) -> ir.Node | None:
+    """clip(x / 6 + 1/2, 0, 1)"""
+    if len(node.inputs) < 3 or scalar(node.inputs[1]) != 0.0 or scalar(node.inputs[2]) != 1.0:
+        return None
+    add = producer(node.inputs[0], "Add")
+    pair = None if add is None else operand_and_scalar(add)
+    scaled = pair[0].producer() if pair is not None and pair[1] == _BETA else None
+    x = None if scaled is None else _sixth_of(scaled)
+    if x is None:
+        return None
     parameters = [ir.AttrFloat32("alpha", _ALPHA), ir.AttrFloat32("beta", _BETA)]
     return make_node("HardSigmoid", [x], name=node.name, attributes=parameters)
 
@@ -91,6 +109,21 @@ def _hard_swish_of_sixth(node: ir.Node) -> ir.Node | str | None:
     return None
 
 
+def _hard_swish_of_parts(node: ir.Node) -> ir.Node | str | None:
+    """(x / 6) * clip(x + 3, 0, 6)"""
+    if not is_op(node, "Mul"):
+        return None
+    for part, clipped in (node.inputs, node.inputs[::-1]):
+        scaled = None if part is None else part.producer()
+        x = None if scaled is None else _sixth_of(scaled)
+        if x is None or clipped is None or _clipped_plus_three(clipped) is not x:
+            continue
+        if sole_consumer(clipped) is None:
+            return f"'{clipped.name}' is used elsewhere too"
+        return make_node("HardSwish", [x], name=node.name)
+    return None
+
+
 def _sixth_of(node: ir.Node) -> ir.Value | None:
     """`v` where the node computes v / 6 or v * (1/6)."""
     if is_op(node, "Div"):
@@ -111,3 +144,6 @@ def _clipped_plus_three(value: ir.Value | None) -> ir.Value | None:
     add = producer(clip.inputs[0], "Add")
     pair = None if add is None else operand_and_scalar(add)
     return pair[0] if pair is not None and pair[1] == 3.0 else None
+
+
+_CASES = (_hard_sigmoid, _hard_swish_of_sigmoid, _hard_swish_of_sixth, _hard_swish_of_parts)

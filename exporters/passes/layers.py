@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.exporters.passes.base import Array, is_op
+from edgewise.exporters.passes.base import Array, is_op, make_node
 from edgewise.graph import add_initializer, attribute, constant, node_label
 
 #: layers that `change_layer` knows, all with their channels at axis 1 of the result
@@ -58,6 +58,26 @@ def change_layer(graph: ir.Graph, layer: ir.Node, scale: Vector, shift: Vector) 
     if is_op(layer, "Gemm"):
         layer.attributes.add(ir.AttrFloat32("beta", 1.0))
     return None
+
+
+def channel_layer(
+    graph: ir.Graph, data: ir.Value, scale: Vector, shift: Vector, label: str
+) -> ir.Node:
+    """`scale * data + shift` per channel as a Conv of 1 x 1 with a group for each channel.
+
+    Integer kernels add its bias, of 32 bits, before they round once; a product and a sum would
+    round twice, and cost a node more. The rank and the type of `data` are known.
+    """
+    assert data.shape is not None and data.dtype is not None
+    rank, dtype = len(data.shape), data.dtype.numpy()
+    kernel = scale.reshape(-1, *[1] * (rank - 1)).astype(dtype)
+    weight = add_initializer(graph, f"{label}_scale", kernel)
+    bias = add_initializer(graph, f"{label}_shift", shift.astype(dtype))
+    attributes = [
+        ir.AttrInt64("group", len(scale)),
+        ir.AttrInt64s("kernel_shape", [1] * (rank - 2)),
+    ]
+    return make_node("Conv", [data, weight, bias], name=label, attributes=attributes)
 
 
 def _bias(node: ir.Node, value: ir.Value | None, channels: int) -> Vector | None:

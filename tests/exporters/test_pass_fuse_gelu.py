@@ -38,6 +38,9 @@ def graph(body: str) -> str:
         f"c = Pow (x, three)\n {TANH}{LAST}",
         f"w = Mul (x, x)\n c = Mul (w, x)\n {TANH}{LAST}",
         f"w = Pow (x, two)\n c = Mul (x, w)\n {TANH}{LAST}",
+        # transformers' gelu_fast: sqrt(2 / pi) x (1 + 0.044715 x x)
+        f"r = Mul (x, slope)\n v = Mul (x, cubic)\n w = Mul (v, x)\n s = Add (w, one)\n "
+        f"u = Mul (r, s)\n t = Tanh (u)\n {LAST}",
     ],
 )
 def test_spellings(parse, rewrite, body):

@@ -11,6 +11,8 @@ CONSTANTS = {
     "zero": np.float32(0),
     "six": np.float32(6),
     "sixth": np.float32(1 / 6),
+    "half": np.float32(0.5),
+    "one": np.float32(1),
 }
 CLIP = "a = Add (x, three)\n c = Clip (a, zero, six)\n"
 
@@ -31,6 +33,10 @@ def test_hard_sigmoid(parse, rewrite, last):
         f"{CLIP} p = Mul (c, x)\n y = Mul (p, sixth)",
         f"{CLIP} s = Div (c, six)\n y = Mul (x, s)",
         f"{CLIP} s = Mul (c, sixth)\n y = Mul (s, x)",
+        f"{CLIP} p = Div (x, six)\n y = Mul (c, p)",
+        f"{CLIP} p = Mul (x, sixth)\n y = Mul (p, c)",
+        "p = Div (x, six)\n a = Add (p, half)\n c = Clip (a, zero, one)\n y = Mul (x, c)",
+        "p = Mul (sixth, x)\n a = Add (half, p)\n c = Clip (a, zero, one)\n y = Mul (c, x)",
         "a = Add (three, x)\n c = Clip (a, zero, six)\n s = Div (c, six)\n y = Mul (x, s)",
         "s = HardSigmoid <alpha: float = 0.16666667, beta: float = 0.5> (x)\n y = Mul (x, s)",
     ],
@@ -45,6 +51,8 @@ def test_hard_swish(parse, rewrite, body):
         "a = Add (x, six)\n c = Clip (a, zero, six)\n y = Div (c, six)",
         "a = Add (x, three)\n c = Clip (a, zero, three)\n y = Div (c, six)",
         f"{CLIP} y = Div (six, c)",
+        f"{CLIP} p = Div (x, three)\n y = Mul (c, p)",
+        "p = Div (x, three)\n a = Add (p, half)\n c = Clip (a, zero, one)\n y = Mul (x, c)",
         f"{CLIP} y = Div (c, three)",
         "s = HardSigmoid <alpha: float = 0.2, beta: float = 0.5> (x)\n y = Mul (x, s)",
         "s = HardSigmoid <alpha: float = 0.16666667> (x)\n q = Sin (x)\n y = Mul (q, s)",

@@ -4,8 +4,8 @@
     Gelu(x), "tanh" = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 
 The match starts at Erf or Tanh:
-  1. its argument is that of the formula: `x / sqrt(2)` or `x * (1 / sqrt(2))`; x^3 may be a Pow or
-     two products, and operands of sums and products may be swapped;
+  1. its argument is a polynomial in some x with the coefficients of the formula, however sums,
+     products, quotients and powers spell it out;
   2. its only reader adds 1;
   3. the product above that, of Mul nodes with one reader each, has exactly the factors
      {x, 1/2, 1 + erf} in any order and grouping, where 1/2 may also be a division by 2.
@@ -14,15 +14,24 @@ The match starts at Erf or Tanh:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.graph.read import constant
 
 _TOLERANCE = 1e-4
-_CUBIC = 0.044715
+_ARITHMETIC = ("Add", "Div", "Mul", "Neg", "Pow", "Sub")
+#: how far an argument is followed backwards
+_DEPTH = 5
+#: coefficients of a polynomial, from that of x^0 on
+Polynomial = npt.NDArray[np.float64]
+_COUNT = 4
+_ERF = np.array([0.0, math.sqrt(0.5), 0.0, 0.0])
+_TANH = math.sqrt(2 / math.pi) * np.array([0.0, 1.0, 0.0, 0.044715])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ def match_gelu(node: ir.Node) -> GeluMatch | None:
     if node.domain not in ("", "ai.onnx") or node.op_type not in ("Erf", "Tanh"):
         return None
     is_erf = node.op_type == "Erf"
-    x = _halved_root(node.inputs[0]) if is_erf else _cubic_argument(node.inputs[0])
+    x = _argument(node.inputs[0], _ERF if is_erf else _TANH)
     add = _only_reader(node.outputs[0])
     if x is None or add is None or add.op_type != "Add":
         return None
@@ -49,46 +58,60 @@ def match_gelu(node: ir.Node) -> GeluMatch | None:
     return None if product is None else GeluMatch(x, product, "none" if is_erf else "tanh")
 
 
-def _halved_root(value: ir.Value | None) -> ir.Value | None:
-    """Case 1, Erf: the x of x / sqrt(2)."""
-    node = None if value is None else value.producer()
-    if node is None or node.op_type not in ("Div", "Mul"):
+def _argument(value: ir.Value | None, wanted: Polynomial) -> ir.Value | None:
+    """Case 1: the x that the value is this polynomial of, looked for from the value backwards."""
+    if value is None:
         return None
-    if node.op_type == "Div":
-        return node.inputs[0] if _is_number(node.inputs[1], math.sqrt(2)) else None
-    return _other_factor(node, math.sqrt(0.5))
-
-
-def _cubic_argument(value: ir.Value | None) -> ir.Value | None:
-    """Case 1, Tanh: the x of sqrt(2 / pi) (x + 0.044715 x^3)."""
-    scaled = _producer(value, "Mul")
-    total = None if scaled is None else _other_factor(scaled, math.sqrt(2 / math.pi))
-    add = _producer(total, "Add")
-    if add is None:
-        return None
-    for x, cubic in (add.inputs, add.inputs[::-1]):
-        term = _producer(cubic, "Mul")
-        cube = None if term is None else _other_factor(term, _CUBIC)
-        if x is not None and cube is not None and _is_cube_of(cube, x):
-            return x
+    for candidate in _backwards(value):
+        found = _polynomial(value, candidate, _DEPTH)
+        if found is not None and np.allclose(found, wanted, rtol=_TOLERANCE, atol=1e-9):
+            return candidate
     return None
 
 
-def _is_cube_of(value: ir.Value, x: ir.Value) -> bool:
-    power = _producer(value, "Pow")
-    if power is not None:
-        return power.inputs[0] is x and _is_number(power.inputs[1], 3.0)
-    node = _producer(value, "Mul")
-    if node is None:
-        return False
-    for one, other in (node.inputs, node.inputs[::-1]):
-        square = _producer(other, "Mul")
-        if one is x and square is not None and all(factor is x for factor in square.inputs):
-            return True
-        squared = _producer(other, "Pow")
-        if one is x and squared is not None and squared.inputs[0] is x:
-            return _is_number(squared.inputs[1], 2.0)
-    return False
+def _backwards(value: ir.Value) -> Iterator[ir.Value]:
+    """The value, and computed ones that it depends on by arithmetic, nearest first."""
+    found = {value: None}
+    for _ in range(_DEPTH):
+        for known in list(found):
+            node = known.producer()
+            if node is None or node.op_type not in _ARITHMETIC:
+                continue
+            operands = [v for v in node.inputs if v is not None and constant(v) is None]
+            found.update(dict.fromkeys(operands))
+    yield from found
+
+
+def _polynomial(value: ir.Value, x: ir.Value, depth: int) -> Polynomial | None:
+    """Coefficients of x^0 to x^3; None where the value is no such polynomial."""
+    if value is x:
+        return np.array([0.0, 1.0, 0.0, 0.0])
+    array = constant(value)
+    if array is not None:
+        return None if array.size != 1 else np.array([float(array.reshape(())), 0.0, 0.0, 0.0])
+    node = value.producer()
+    if node is None or node.op_type not in _ARITHMETIC or not depth:
+        return None
+    parts = [None if v is None else _polynomial(v, x, depth - 1) for v in node.inputs]
+    first, second = parts if len(parts) == 2 else (parts[0], np.zeros(_COUNT))
+    return None if first is None or second is None else _computed(node.op_type, first, second)
+
+
+def _computed(op_type: str, first: Polynomial, second: Polynomial) -> Polynomial | None:
+    if op_type in ("Add", "Sub", "Neg"):
+        return {"Add": first + second, "Sub": first - second, "Neg": -first}[op_type]
+    if op_type == "Mul":
+        product = np.convolve(first, second)
+        return None if product[_COUNT:].any() else product[:_COUNT]
+    number = float(second[0])
+    if second[1:].any():
+        return None
+    if op_type == "Div":
+        return first / number if number else None
+    if number not in (2.0, 3.0):
+        return None
+    square = _computed("Mul", first, first)
+    return square if square is None or number == 2.0 else _computed("Mul", square, first)
 
 
 def _product(value: ir.Value, x: ir.Value) -> ir.Value | None:
