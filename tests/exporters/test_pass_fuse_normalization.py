@@ -89,3 +89,35 @@ def test_a_scale_along_other_axes_is_left_outside(parse, rewrite):
     scale = np.arange(3, dtype=np.float32).reshape(3, 1)
     result = rewrite(parse(graph(body), **(CONSTANTS | {"scale": scale})), NAME, tolerance=1e-5)
     assert result.ops == {"LayerNormalization": 1, "Mul": 1}
+
+
+MULTIPLIED = CENTRED + SQUARES[1].format("d") + ROOT + "i = Reciprocal (r)\n "
+KERAS = [
+    "g = Mul (i, scale)\n k = Neg (m)\n p = Mul (k, g)\n b = Add (p, bias)\n "
+    "f = Mul (x, g)\n y = Add (f, b)",
+    "g = Mul (scale, i)\n p = Mul (g, m)\n b = Sub (bias, p)\n f = Mul (g, x)\n y = Add (b, f)",
+    "p = Mul (m, i)\n k = Neg (p)\n f = Mul (x, i)\n y = Add (f, k)",
+    "k = Neg (m)\n p = Mul (k, i)\n f = Mul (x, i)\n y = Add (f, p)",
+    "g = Mul (i, scale)\n p = Mul (m, g)\n f = Mul (x, g)\n y = Sub (f, p)",
+]
+
+
+@pytest.mark.parametrize("end", KERAS)
+def test_products_multiplied_out(parse, rewrite, end):
+    """`x g + (bias - mean g)`, as tf2onnx writes what Keras computes."""
+    result = rewrite(parse(graph(MULTIPLIED + end), **CONSTANTS), NAME, tolerance=1e-5)
+    assert result.ops == {"LayerNormalization": 1}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "p = Mul (m, i)\n f = Mul (x, i)\n y = Add (f, p)",
+        "p = Mul (m, i)\n f = Mul (x, i)\n y = Sub (p, f)",
+        "p = Mul (m, i)\n b = Sub (p, bias)\n f = Mul (x, i)\n y = Add (f, b)",
+    ],
+    ids=["plus the mean", "the other way round", "minus the bias"],
+)
+def test_other_products_stay(parse, rewrite, end):
+    result = rewrite(parse(graph(MULTIPLIED + end), **CONSTANTS), NAME)
+    assert not result.modified

@@ -7,7 +7,9 @@ The match starts at Sqrt and takes
   1. the square as Pow by 2 or as Mul of a tensor with itself;
   2. the quotient as Div, or as Mul by Reciprocal or by Div of 1;
   3. a scale, and behind it a bias, that are constant and broadcast from the axes in question, each
-     as the only reader of what is before it; without one, the scale is 1.
+     as the only reader of what is before it; without one, the scale is 1;
+  4. in place of the quotient, a LayerNormalization with its products multiplied out: see
+     `multiplied_normalization`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgewise.graph.multiplied_normalization import match_multiplied
 from edgewise.graph.read import attribute, constant
 from edgewise.graph.write import add_initializer
 
@@ -63,6 +66,8 @@ def match_normalization(root: ir.Node) -> NormalizationMatch | None:
         return None
     count = _last_axes(mean, d)
     quotient = _quotient(root, d)
+    if count and quotient is None:
+        return _multiplied(root, d, count, found[1], [square, mean, add])
     if not count or quotient is None:
         return None
     match = NormalizationMatch(
@@ -72,6 +77,29 @@ def match_normalization(root: ir.Node) -> NormalizationMatch | None:
     if not all(isinstance(dim, int) for dim in (match.x.shape or [])[-count:]):
         return None
     _take_parameters(match)
+    return match
+
+
+def _multiplied(
+    root: ir.Node, d: ir.Value, count: int, epsilon: float, nodes: list[ir.Node]
+) -> NormalizationMatch | None:
+    """Case 4."""
+    match = NormalizationMatch(d, False, count, epsilon, d)
+    _centre(match)
+    difference = _producer(d, "Sub")
+    average = None if difference is None else difference.inputs[1]
+    if not match.centred or average is None:
+        return None
+    rest = match_multiplied(root, match.x, average)
+    if rest is None or not all(isinstance(dim, int) for dim in (match.x.shape or [])[-count:]):
+        return None
+    match.nodes += [*nodes, root, *rest.nodes]
+    match.output = rest.nodes[-1].outputs[0]
+    for name, array in (("scale", rest.scale), ("bias", rest.bias)):
+        vector = None if array is None else _over_axes(array, match.sizes)
+        if array is not None and vector is None:
+            return None
+        setattr(match, name, vector)
     return match
 
 
