@@ -5,24 +5,23 @@
 2. Subclassed models say it by `input_signature` of a `call` that is a `tf.function`, or by the
    shapes that they were built with; otherwise the user says it. Names are those of `call`'s
    parameters, or the keys of the dictionary that it takes.
-3. Keras 3 on the torch or the JAX backend: the model runs there, and Keras' own exporter writes it
-   (`other_backends`).
+3. Keras 3 on the torch or the JAX backend, where the process has one of them: the model runs there,
+   and Keras' own exporter writes it (`other_backends`).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters.opened import Array, LayerRunner, OpenedModel, Runner, SourceOptions
+from edgewise.exporters.tensorflow.keras_library import Library
 from edgewise.exporters.tensorflow.layers import watching
 from edgewise.exporters.tensorflow.libraries import import_keras, import_tf_keras, silent
+from edgewise.exporters.tensorflow.other_backends import write_on_backend
 from edgewise.exporters.tensorflow.traceable import (
     Port,
     Traceable,
@@ -34,33 +33,6 @@ from edgewise.exporters.tensorflow.writer import exporter_text, input_tensors, w
 
 _NEEDED_FOR = "Keras models"
 _NOT_INPUTS = ("self", "training", "mask")
-
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """Keras 3 or Keras 2, as far as the two differ."""
-
-    module: Any
-    version: int
-
-    @property
-    def backend(self) -> str:
-        return str(self.module.backend.backend()) if self.version > 2 else "tensorflow"
-
-    def flatten(self, nest: Any) -> list[Any]:
-        import tensorflow as tf
-
-        found: list[Any] = (
-            self.module.tree.flatten(nest) if self.version > 2 else tf.nest.flatten(nest)
-        )
-        return found
-
-    def pack(self, structure: Any, flat: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        if self.version > 2:
-            return self.module.tree.pack_sequence_as(structure, list(flat))
-        return tf.nest.pack_sequence_as(structure, list(flat))
 
 
 def open_keras_model(model: object, options: SourceOptions, where: str) -> OpenedModel:
@@ -78,17 +50,17 @@ def open_keras_model(model: object, options: SourceOptions, where: str) -> Opene
             why=f"found {type(model).__name__}",
             remedy="Return a keras.Model: put a layer into a keras.Sequential.",
         )
-    if library.backend != "tensorflow":
-        from edgewise.exporters.tensorflow.other_backends import open_on_backend
-
-        return open_on_backend(model, library.backend, options, where)
     source = _traceable(model, library, options, where)
+    if library.backend == "tensorflow":
+        exported, exporter = write_onnx(source, where, _NEEDED_FOR), exporter_text()
+    else:
+        exported, exporter = write_on_backend(model, library, source, where)
     return OpenedModel(
         "keras",
-        write_onnx(source, where, _NEEDED_FOR),
-        partial(_open_runner, source),
-        exporter=f"{exporter_text()}, Keras {library.module.__version__}",
-        open_layers=partial(_open_layers, source),
+        exported,
+        partial(_open_runner, source, library),
+        exporter=f"{exporter}, Keras {library.module.__version__}",
+        open_layers=partial(_open_layers, source, library),
     )
 
 
@@ -127,7 +99,7 @@ def _functional(model: Any, inputs: Sequence[Any], library: Library) -> Traceabl
     structure = _structure(model, inputs)
 
     def call(tensors: Sequence[Any]) -> Any:
-        return model(library.pack(structure, tensors), training=False)
+        return model(library.tree.pack_sequence_as(structure, list(tensors)), training=False)
 
     def name_outputs(result: Any) -> list[str]:
         if isinstance(result, Mapping):
@@ -135,7 +107,9 @@ def _functional(model: Any, inputs: Sequence[Any], library: Library) -> Traceabl
         given = [str(name) for name in getattr(model, "output_names", None) or ()]
         if isinstance(model, library.module.Sequential):
             given = [str(model.layers[-1].name)]
-        return unique(given) if len(given) == len(library.flatten(result)) else leaf_names(result)
+        return (
+            unique(given) if len(given) == len(library.tree.flatten(result)) else leaf_names(result)
+        )
 
     return Traceable(ports, call, name_outputs)
 
@@ -230,34 +204,37 @@ def _built_ports(model: Any, names: Sequence[str]) -> tuple[Port, ...]:
     return tuple(Port(name, (None, *shape[1:]), dtype) for name, shape in found.items())
 
 
-def _open_runner(source: Traceable) -> Runner:
-    import tensorflow as tf
-
+def _open_runner(source: Traceable, library: Library) -> Runner:
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         with silent():
-            result = source.call(input_tensors(source.inputs, feeds))
-        return [np.asarray(leaf) for leaf in tf.nest.flatten(result)]
+            result = source.call(_tensors(source, library, feeds))
+            return [library.array(leaf) for leaf in library.tree.flatten(result)]
 
     return run
 
 
-def _open_layers(source: Traceable) -> LayerRunner:
-    import tensorflow as tf
+def _tensors(source: Traceable, library: Library, feeds: Mapping[str, Array]) -> list[Any]:
+    convert = library.module.ops.convert_to_tensor if library.version > 2 else None
+    if convert is None:
+        return input_tensors(source.inputs, feeds)
+    return [convert(feeds[port.name], dtype=port.dtype) for port in source.inputs]
 
+
+def _open_layers(source: Traceable, library: Library) -> LayerRunner:
     def run(feeds: Mapping[str, Array]) -> list[tuple[str, Array]]:
         found: list[tuple[str, Array]] = []
 
         def leave(path: str, result: Any) -> None:
             if not path:
                 return  # the model itself
-            leaves = [leaf for leaf in tf.nest.flatten(result) if tf.is_tensor(leaf)]
+            leaves = [leaf for leaf in library.tree.flatten(result) if library.is_tensor(leaf)]
             found.extend(
-                (path if len(leaves) == 1 else f"{path}_{index}", np.asarray(leaf))
+                (path if len(leaves) == 1 else f"{path}_{index}", library.array(leaf))
                 for index, leaf in enumerate(leaves)
             )
 
         with silent(), watching(source.layers, lambda path: None, leave, root=source.root):
-            source.call(input_tensors(source.inputs, feeds))
+            source.call(_tensors(source, library, feeds))
         return found
 
     return run

@@ -79,11 +79,12 @@ def rename(
     _hand_on(graph, names, made_up)
     for index, value in enumerate(names):  # old names are out of the way of new ones
         value.name = f"value:{index}"
+    for port, value in zip(ports, graph.inputs, strict=True):
+        value.name, value.shape = port.name, ir.Shape(port.named_dims)
+        names.pop(value, None)
     for value, name in names.items():
         _forget_free_sizes(value)
         value.name = _free(_named_after_operator(name, value.producer()), taken)
-    for port, value in zip(ports, graph.inputs, strict=True):
-        value.name, value.shape = port.name, ir.Shape(port.named_dims)
     for index, port in enumerate(outputs):
         _name_output(graph, index, port)
     nodes: set[str] = set()
@@ -91,6 +92,20 @@ def rename(
         name = _named_after_operator(scopes.cleaned(node.name or node.op_type), node)
         node.name = _free(name, nodes)
     graph.name = "model"
+
+
+def rename_border(model: ir.Model, ports: Sequence[Port], outputs: Sequence[Port]) -> None:
+    """Cases 5 and 7, in place; what has such a name already gets a number behind it."""
+    graph = model.graph
+    taken = {port.name for port in (*ports, *outputs)}
+    for value in _values(graph):
+        _forget_free_sizes(value)
+        if value.name in taken:
+            value.name = _free(value.name, taken)
+    for port, value in zip(ports, graph.inputs, strict=True):
+        value.name, value.shape = port.name, ir.Shape(port.named_dims)
+    for index, port in enumerate(outputs):
+        _name_output(graph, index, port)
 
 
 def _hand_on(graph: ir.Graph, names: dict[ir.Value, str], made_up: set[ir.Value]) -> None:

@@ -30,7 +30,7 @@ from edgewise.references import describe
 
 #: newest that tf2onnx writes
 _OPSET = 18
-_STATE = ("Variable", "VarHandle", "Resource", "Stateful", "PartitionedCall", "Iterator")
+_STATE = ("Variable", "VarHandle", "Resource", "Table", "Iterator", "Random")
 
 
 @dataclass(slots=True)
@@ -133,13 +133,23 @@ def _frozen(
         with silent():
             return tf2onnx.tf_loader.from_function(concrete, list(inputs), list(outputs))
     except Exception as error:  # TensorFlow raises many types
+        writing = _writing_node(concrete)
         raise ModelError(
             "its variables cannot be made constants",
             where=where,
-            why=describe(error),
+            why=f"{writing} writes one" if writing else describe(error),
             remedy="A model that is exported may read variables, but not write them, nor use "
             "tables or iterators.",
         ) from error
+
+
+def _writing_node(concrete: Any) -> str | None:
+    """The first node, inside of functions too, that writes a variable."""
+    graph = concrete.graph.as_graph_def()
+    for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        if "Assign" in node.op or node.op.startswith("ResourceScatter"):
+            return f"node '{node.name}' ({node.op})"
+    return None
 
 
 def _written(
@@ -176,7 +186,7 @@ def _refuse_leftovers(proto: onnx.ModelProto, scopes: Scopes, where: str) -> Non
         raise ModelError(
             f"TensorFlow's operator {node.op_type} has no form in ONNX",
             where=f"{where}: node '{scopes.cleaned(node.name)}'",
-            why="it keeps or changes state"
+            why="it reads or changes what is kept outside of the graph"
             if stateful
             else "tf2onnx does not know how to write it",
             remedy="Export the part of the model without it, or use another operator.",

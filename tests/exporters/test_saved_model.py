@@ -159,5 +159,22 @@ def test_functions_that_write_variables():
         def __call__(self, x):
             return x + self.count.assign_add(1.0)
 
-    with pytest.raises(ModelError, match=r"Variable|variables"):
+    with pytest.raises(
+        ModelError, match=r"constants: node '.*' \(AssignAddVariableOp\) writes one"
+    ):
         open_source_model(Counting(), SourceOptions())
+
+
+def test_tables_are_named():
+    class Lookup(tf.Module):
+        def __init__(self):
+            super().__init__()
+            pairs = tf.lookup.KeyValueTensorInitializer([1, 2], [3, 4], tf.int64, tf.int64)
+            self.table = tf.lookup.StaticHashTable(pairs, 0)
+
+        @tf.function(input_signature=[tf.TensorSpec([2], tf.int64, name="x")])
+        def __call__(self, x):
+            return self.table.lookup(x)
+
+    with pytest.raises(ModelError, match=r"operator LookupTable\w+ has no form.*outside of the graph"):
+        open_source_model(Lookup(), SourceOptions())
