@@ -107,7 +107,7 @@ def _node(table: Table) -> onnx.NodeProto:
 
 def _attribute(table: Table) -> onnx.AttributeProto:
     number = _int(table.get(2))
-    kind = onnx.AttributeProto.AttributeType.Name(number)  # type: ignore[arg-type]  # any int
+    kind = onnx.AttributeProto.AttributeType.Name(number)
     attribute = onnx.AttributeProto(name=table.get(0, ""), type=kind)
     if kind == "FLOAT":
         attribute.f = struct.unpack("<f", table.get(3, bytes(4)))[0]
