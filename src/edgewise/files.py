@@ -21,7 +21,8 @@ def staged(path: str | Path) -> Iterator[Path]:
     nothing is left behind and the older content stays.
 
     Raises:
-        UsageError: the folder cannot be made or written.
+        UsageError: the folder cannot be made or written, or what is at `path` is a folder and the
+            new content a file, or the other way round.
     """
     path = Path(os.path.abspath(path))
     try:
@@ -43,6 +44,13 @@ def staged(path: str | Path) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, path: Path, workspace: Path) -> None:
+    if path.exists() and path.is_dir() != temporary.is_dir():
+        raise UsageError(
+            "is a folder, not a file" if path.is_dir() else "is a file, not a folder",
+            where=str(path),
+            why="it would be replaced with all that it holds",
+            remedy="Choose another name (--out).",
+        )
     if path.is_dir() and not path.is_symlink():  # rename cannot replace a folder that has content
         retired = workspace / ".retired"
         path.rename(retired)

@@ -41,6 +41,24 @@ def test_folder_replaces_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["pkg"]
 
 
+def test_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "models"
+    target.mkdir()
+    (target / "mine").write_text("x")
+    with pytest.raises(UsageError, match="is a folder, not a file"), staged(target) as temporary:
+        temporary.write_text("new")
+    assert [p.name for p in files_below(tmp_path)] == ["mine"]
+
+
+def test_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "notes"
+    target.write_text("mine")
+    with pytest.raises(UsageError, match="is a file, not a folder"), staged(target) as temporary:
+        temporary.mkdir()
+    assert target.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["notes"]
+
+
 def test_unwritable_place_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match="cannot write here"), staged(tmp_path / "file" / "a"):
