@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,10 @@ def _trace(source: Traceable, where: str) -> Trace:
     try:
         with silent():
             trace.concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+            if _has_compiled_functions(trace.concrete):
+                with _functions_in_place(tf):
+                    again = tf.function(traced, autograph=False)
+                    trace.concrete = again.get_concrete_function(*specs)
     except Exception as error:  # user code may raise anything
         raise ModelError(
             "TensorFlow cannot trace the model",
@@ -111,6 +116,26 @@ def _trace(source: Traceable, where: str) -> Trace:
             remedy="Its call must work on symbolic tensors, as in tf.function.",
         ) from error
     return trace
+
+
+def _has_compiled_functions(concrete: Any) -> bool:
+    """Whether it calls functions that XLA is to compile: nothing inlines those.
+
+    Keras makes one of each grouped convolution.
+    """
+    calls = (op for op in concrete.graph.get_operations() if op.type.endswith("PartitionedCall"))
+    return any("_XlaMustCompile" in call.node_def.attr for call in calls)
+
+
+@contextmanager
+def _functions_in_place(tf: Any) -> Iterator[None]:
+    """Lets what functions compute be traced where they are called."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _output_ports(source: Traceable, trace: Trace) -> list[Port]:

@@ -200,6 +200,15 @@ def test_preprocessing_and_upsampling_layers():
     assert found["Transpose"] == 2, "input and output"
 
 
+def test_grouped_convolutions_which_keras_has_xla_compile():
+    image = keras.Input((8, 8, 4), name="image")
+    x = layers.Conv2D(8, 3, groups=2, padding="same", name="pairs")(image)
+    x = layers.Conv2D(8, 3, groups=8, name="each")(x)
+    result = export(keras.Model(image, layers.GlobalAveragePooling2D(name="y")(x)))
+    assert ops(result) == {"Transpose": 1, "Conv": 2, "ReduceMean": 1}
+    assert {"pairs/convolution", "each/convolution"} <= {n.name for n in result.model.graph}
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__(name="mine")
