@@ -35,8 +35,10 @@ def fuse_repeats(model: ir.Model) -> PassOutcome:
             continue
         data, scales = found
         before = producer(data, "Resize")
-        if before is not None and (earlier := _scales(before)) is not None:
-            scales, data = [a * b for a, b in zip(scales, earlier, strict=True)], before.inputs[0]
+        source = None if before is None else before.inputs[0]
+        earlier = None if before is None else _scales(before)
+        if source is not None and earlier is not None:
+            scales, data = [a * b for a, b in zip(scales, earlier, strict=True)], source
         name = f"{node_label(node)}_scales"
         factors = add_initializer(model.graph, name, np.array(scales, np.float32))
         attributes = [ir.AttrString(key, text) for key, text in _NEAREST.items()]

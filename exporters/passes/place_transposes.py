@@ -4,9 +4,8 @@ Exporters of channels-last frameworks put a Transpose before and after each conv
 operators between them work in either order (`axis_orders`), so that whole regions of the graph can
 be computed in the order of the convolutions around them. Which ones should is found exactly:
 
-1. A region is what hangs together over Transposes and operators that go along with any order of
-   axes. Each of its values has axes that are followed through the region, so that its order can be
-   told as a tuple of these axes.
+1. A region (`axis_regions`) is what hangs together over Transposes and operators that go along with
+   any order of axes.
 2. Two orders A and B are looked for at a time: the two that occur most, as NCHW and NHWC do.
    Each operator of the region works either in A or in B; what surrounds the region, such as
    convolutions and the inputs and outputs of the model, has its order fixed.
@@ -24,69 +23,25 @@ A Transpose in the middle that vanishes leaves no name; values keep theirs, thou
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import onnx_ir as ir
 
 from edgewise.exporters.passes.axis_orders import Order, Passage, passage
-from edgewise.exporters.passes.base import Array, PassOutcome, is_op, make_node
+from edgewise.exporters.passes.axis_regions import Reader, Region, find_region, permutation_of
+from edgewise.exporters.passes.base import Array, PassOutcome, make_node
 from edgewise.exporters.passes.minimum_cut import SINK, SOURCE, UNCUT, Network
-from edgewise.graph import add_initializer, attribute, constant
+from edgewise.graph import add_initializer, constant
 from edgewise.graph.write import names_of_values
 
 #: orders of a region that are tried as A and B, most frequent first
 _MOST_ORDERS = 4
 #: of a Transpose, in elements: more than all that one could move
 _ONE_TRANSPOSE = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Someone who reads a value in one order: a node at one of its inputs, or an output (None)."""
-
-    node: ir.Node | None
-    index: int
-    value: ir.Value
-
-
-@dataclass(slots=True)
-class _Region:
-    """Case 1: values with their axes, in the order of the graph as it is."""
-
-    axes: dict[ir.Value, Order]
-    nodes: dict[ir.Node, Passage] = field(default_factory=dict)
-    transposes: set[ir.Node] = field(default_factory=set)
-
-    def origin(self, value: ir.Value) -> ir.Value:
-        """The value that a chain of the region's Transposes starts from."""
-        maker = value.producer()
-        while maker is not None and maker in self.transposes:
-            source = maker.inputs[0]
-            assert source is not None  # a Transpose has an input
-            value, maker = source, source.producer()
-        return value
-
-    def readers(self) -> dict[ir.Value, list[_Reader]]:
-        """By origin: everyone but the region's Transposes."""
-        found: dict[ir.Value, list[_Reader]] = {}
-        for value in self.axes:
-            listed = found.setdefault(self.origin(value), [])
-            for node, index in value.uses():
-                if node not in self.transposes:
-                    listed.append(_Reader(node, index, value))
-            if value.is_graph_output():
-                listed.append(_Reader(None, 0, value))
-        return found
-
-    def goes_along(self, reader: _Reader) -> bool:
-        """Whether a reader takes any order: a node of the region, at an input with its axes."""
-        found = None if reader.node is None else self.nodes.get(reader.node)
-        return found is not None and reader.index in found.data
-
 
 #: node -> the order that it works in, of all axes of the region
 _Choice = Mapping[ir.Node, Order]
@@ -99,12 +54,12 @@ def place_transposes(model: ir.Model) -> PassOutcome:
     passages = {node: found for node in graph if (found := passage(node)) is not None}
     seen: set[ir.Value] = set()
     taken = names_of_values(graph)
-    nodes = [node for node in graph if _permutation(node) is not None]
-    for node in sorted(nodes, key=lambda node: -len(_permutation(node) or ())):
+    nodes = [node for node in graph if permutation_of(node) is not None]
+    for node in sorted(nodes, key=lambda node: -len(permutation_of(node) or ())):
         start = node.inputs[0]
         if start is None or start in seen or constant(start) is not None:
             continue
-        region = _region(graph, start, passages, seen)
+        region = find_region(graph, start, passages, seen)
         seen.update(region.axes)
         choice = _best_choice(region)
         if choice is not None:
@@ -113,76 +68,10 @@ def place_transposes(model: ir.Model) -> PassOutcome:
     return PassOutcome(model, modified)
 
 
-def _permutation(node: ir.Node) -> Order | None:
-    """Of a Transpose of known rank."""
-    data = node.inputs[0] if is_op(node, "Transpose") else None
-    if data is None or data.shape is None:
-        return None
-    order = attribute(node, "perm") or range(len(data.shape))[::-1]
-    return tuple(int(axis) for axis in order)
-
-
-# --- case 1
-
-
-def _region(
-    graph: ir.Graph, start: ir.Value, passages: Mapping[ir.Node, Passage], seen: set[ir.Value]
-) -> _Region:
-    assert start.shape is not None  # its Transpose has a known rank
-    region = _Region({start: tuple(range(len(start.shape)))})
-    queue = deque([start])
-    tried: set[ir.Node] = set()
-    while queue:
-        value = queue.popleft()
-        maker = value.producer()
-        for node in ([] if maker is None else [maker]) + [node for node, _ in value.uses()]:
-            if node in tried or node.graph is not graph:
-                continue
-            found = _axes_around(region, node, value, passages.get(node))
-            if found is None or any(
-                region.axes.get(other, axes) != axes or other in seen
-                for other, axes in found.items()
-            ):
-                continue
-            tried.add(node)
-            if node in passages:
-                region.nodes[node] = passages[node]
-            else:
-                region.transposes.add(node)
-            queue.extend(other for other in found if other not in region.axes)
-            region.axes.update(found)
-    return region
-
-
-def _axes_around(
-    region: _Region, node: ir.Node, value: ir.Value, through: Passage | None
-) -> dict[ir.Value, Order] | None:
-    """The axes of all that goes through a node, told from one value; None where it stops there."""
-    axes = region.axes[value]
-    order = _permutation(node)
-    if order is not None:
-        data, result = node.inputs[0], node.outputs[0]
-        if data is None or constant(data) is not None:
-            return None
-        if value is data:
-            return {result: tuple(axes[axis] for axis in order)}
-        return {data: tuple(axes[order.index(axis)] for axis in range(len(order)))}
-    if through is None:
-        return None
-    if value in node.outputs:
-        if len(through.kept) != through.rank:
-            return None  # nothing tells of the axes that are gone
-    elif all(node.inputs[index] is not value for index in through.data):
-        return None
-    kept = tuple(axes[axis] for axis in through.kept)
-    inputs = [value for index in through.data if (value := node.inputs[index]) is not None]
-    return {**dict.fromkeys(inputs, axes), **dict.fromkeys(node.outputs, kept)}
-
-
 # --- cases 2 to 5
 
 
-def _best_choice(region: _Region) -> _Choice | None:
+def _best_choice(region: Region) -> _Choice | None:
     """Of the orders tried, the choice of least cost; None where the region has no more now."""
     if not region.transposes:
         return None
@@ -197,7 +86,7 @@ def _best_choice(region: _Region) -> _Choice | None:
     return best
 
 
-def _orders(region: _Region, readers: Mapping[ir.Value, list[_Reader]]) -> list[Order]:
+def _orders(region: Region, readers: Mapping[ir.Value, list[Reader]]) -> list[Order]:
     """Those of all axes, first what occurs most around the region, as with convolutions."""
     full = max(len(axes) for axes in region.axes.values())
     counted = Counter(axes for axes in region.axes.values() if len(axes) == full)
@@ -214,7 +103,7 @@ def _restricted(order: Order, axes: Iterable[int]) -> Order:
 
 
 def _cut(
-    region: _Region, readers: Mapping[ir.Value, list[_Reader]], first: Order, second: Order
+    region: Region, readers: Mapping[ir.Value, list[Reader]], first: Order, second: Order
 ) -> dict[ir.Node, Order]:
     """Case 3."""
     network = Network()
@@ -268,7 +157,7 @@ def _is_reshape(sizes: Mapping[int, int | None], old: Order, new: Order) -> bool
     return _restricted(old, wide) == _restricted(new, wide) and unknown <= 1
 
 
-def _made(region: _Region, choice: _Choice, origin: ir.Value) -> Order:
+def _made(region: Region, choice: _Choice, origin: ir.Value) -> Order:
     """The order that a value is made in."""
     maker, axes = origin.producer(), region.axes[origin]
     if maker is not None and maker in choice:
@@ -276,7 +165,7 @@ def _made(region: _Region, choice: _Choice, origin: ir.Value) -> Order:
     return axes
 
 
-def _wanted(region: _Region, choice: _Choice, reader: _Reader) -> Order:
+def _wanted(region: Region, choice: _Choice, reader: Reader) -> Order:
     """The order that someone reads in."""
     axes = region.axes[reader.value]
     if reader.node is not None and region.goes_along(reader):
@@ -284,7 +173,7 @@ def _wanted(region: _Region, choice: _Choice, reader: _Reader) -> Order:
     return axes
 
 
-def _cost(region: _Region, readers: Mapping[ir.Value, list[_Reader]], choice: _Choice) -> int:
+def _cost(region: Region, readers: Mapping[ir.Value, list[Reader]], choice: _Choice) -> int:
     """What a choice costs in the whole region."""
     total = 0
     for origin, reading in readers.items():
@@ -302,7 +191,7 @@ class _Rewriter:
     """Gives each node of a region its order, and each reader the value in the order it reads."""
 
     graph: ir.Graph
-    region: _Region
+    region: Region
     choice: _Choice
     taken: set[str | None]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgewise.exporters.tensorflow.traceable import Port
+from edgewise.exporters.tensorflow.traceable import Port, Result
 
 _GENERATED = re.compile(r"(.*?)(?:__\d+)+$")
 _CALLS = ("StatefulPartitionedCall/", "PartitionedCall/")
@@ -66,13 +66,13 @@ def rename(
     model: ir.Model,
     ports: Sequence[Port],
     inputs: Sequence[str],
-    outputs: Sequence[Port],
+    outputs: Sequence[Result],
     scopes: Scopes,
 ) -> None:
     """All cases, in place; `inputs` are the names that the ports have in the graph."""
     graph = model.graph
     _order_inputs(graph, ports, inputs)
-    taken = {port.name for port in (*ports, *outputs)}
+    taken = {port.name for port in ports} | {result.name for result in outputs}
     names = {value: scopes.cleaned(value.name or "value") for value in _values(graph)}
     made_up = {value for value in names if (value.name or "") not in scopes.results}
     made_up = {value for value in made_up if _GENERATED.match(names[value])}
@@ -85,8 +85,8 @@ def rename(
     for value, name in names.items():
         _forget_free_sizes(value)
         value.name = _free(_named_after_operator(name, value.producer()), taken)
-    for index, port in enumerate(outputs):
-        _name_output(graph, index, port)
+    for index, result in enumerate(outputs):
+        _name_output(graph, index, result)
     nodes: set[str] = set()
     for node in graph.all_nodes():
         name = _named_after_operator(scopes.cleaned(node.name or node.op_type), node)
@@ -94,18 +94,18 @@ def rename(
     graph.name = "model"
 
 
-def rename_border(model: ir.Model, ports: Sequence[Port], outputs: Sequence[Port]) -> None:
+def rename_border(model: ir.Model, ports: Sequence[Port], outputs: Sequence[Result]) -> None:
     """Cases 5 and 7, in place; what has such a name already gets a number behind it."""
     graph = model.graph
-    taken = {port.name for port in (*ports, *outputs)}
+    taken = {port.name for port in ports} | {result.name for result in outputs}
     for value in _values(graph):
         _forget_free_sizes(value)
-        if value.name in taken:
+        if value.name is not None and value.name in taken:
             value.name = _free(value.name, taken)
     for port, value in zip(ports, graph.inputs, strict=True):
         value.name, value.shape = port.name, ir.Shape(port.named_dims)
-    for index, port in enumerate(outputs):
-        _name_output(graph, index, port)
+    for index, result in enumerate(outputs):
+        _name_output(graph, index, result)
 
 
 def _hand_on(graph: ir.Graph, names: dict[ir.Value, str], made_up: set[ir.Value]) -> None:
@@ -141,16 +141,16 @@ def _order_inputs(graph: ir.Graph, ports: Sequence[Port], inputs: Sequence[str])
         graph.inputs.append(value)
 
 
-def _name_output(graph: ir.Graph, index: int, port: Port) -> None:
+def _name_output(graph: ir.Graph, index: int, result: Result) -> None:
     """An output that is an input, a constant or another output too is a copy of it."""
     value = graph.outputs[index]
     if value.producer() is None or any(other is value for other in list(graph.outputs)[:index]):
-        copy = ir.Node("", "Identity", [value], num_outputs=1, name=f"{port.name}/copy")
+        copy = ir.Node("", "Identity", [value], num_outputs=1, name=f"{result.name}/copy")
         copy.outputs[0].type = value.type
         graph.append(copy)
         graph.outputs[index] = value = copy.outputs[0]
-    value.name = port.name
-    value.shape = None if port.dims is None else ir.Shape(port.dims)
+    value.name = result.name
+    value.shape = None if result.dims is None else ir.Shape(result.dims)
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:

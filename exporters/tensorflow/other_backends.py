@@ -19,7 +19,7 @@ from edgewise.exporters.extras import import_extra
 from edgewise.exporters.tensorflow.keras_library import Library
 from edgewise.exporters.tensorflow.libraries import silent
 from edgewise.exporters.tensorflow.names import rename_border
-from edgewise.exporters.tensorflow.traceable import Port, Traceable, unique
+from edgewise.exporters.tensorflow.traceable import Result, Traceable, unique
 from edgewise.graph import load
 from edgewise.references import describe
 
@@ -83,14 +83,15 @@ def _structure(model: Any, specs: list[Any]) -> list[Any]:
         return specs
 
 
-def _outputs(source: Traceable, result: Any, library: Library) -> list[Port]:
+def _outputs(source: Traceable, result: Any, library: Library) -> list[Result]:
     """With the batch in front where the inputs have one that is free."""
     names = unique(source.name_outputs(result), [port.name for port in source.inputs])
-    first = source.inputs[0]
-    batch = first.named_dims[0] if first.dims and first.sizes[0] is None else None
-    ports = []
+    port = source.inputs[0]
+    batch = port.named_dims[0] if port.dims and port.sizes[0] is None else None
+    results = []
     for name, tensor in zip(names, library.tree.flatten(result), strict=True):
         array = library.array(tensor)
-        dims = (batch if batch is not None else array.shape[0], *[None] * (array.ndim - 1))
-        ports.append(Port(name, dims if array.ndim else (), str(array.dtype)))
-    return ports
+        free: list[int | str | None] = [None] * array.ndim
+        free[:1] = [batch][: array.ndim]
+        results.append(Result(name, tuple(free)))
+    return results

@@ -30,11 +30,12 @@ def known_spelling(layers: Sequence[Any]) -> Iterator[None]:
 
 
 def _is_plain_gru(layer: Any) -> bool:
-    cell = getattr(layer, "cell", None)
-    return (
-        type(layer).__name__ == "GRU"
-        and type(layer).__module__.startswith("keras.")
-        and bool(cell.reset_after and cell.use_bias)
+    if type(layer).__name__ != "GRU" or not type(layer).__module__.startswith("keras."):
+        return False
+    cell = layer.cell
+    return bool(
+        cell.reset_after
+        and cell.use_bias
         and cell.activation.__name__ == "tanh"
         and cell.recurrent_activation.__name__ == "sigmoid"
     )

@@ -21,10 +21,7 @@ Dims = tuple[int | str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output: its name, shape, and the name of its dtype as numpy has it.
-
-    `dims` is None for an output of unknown rank.
-    """
+    """An input: its name, its shape, and the name of its dtype as numpy has it."""
 
     name: str
     dims: Dims
@@ -46,6 +43,14 @@ class Port:
     def example(self) -> Array:
         """Zeros, with 1 for what is free."""
         return np.zeros([size or 1 for size in self.sizes], self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An output: its name, and its shape; None where not even the rank is known."""
+
+    name: str
+    dims: Dims | None
 
 
 @dataclass(frozen=True, slots=True)

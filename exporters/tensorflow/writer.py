@@ -26,7 +26,7 @@ from edgewise.exporters.tensorflow.layers import watching
 from edgewise.exporters.tensorflow.libraries import import_tensorflow, import_tf2onnx, silent
 from edgewise.exporters.tensorflow.names import Scopes, rename
 from edgewise.exporters.tensorflow.recurrent import known_spelling
-from edgewise.exporters.tensorflow.traceable import Port, Traceable, unique
+from edgewise.exporters.tensorflow.traceable import Port, Result, Traceable, unique
 from edgewise.references import describe
 
 #: newest that tf2onnx writes
@@ -59,7 +59,7 @@ def write_onnx(source: Traceable, where: str, needed_for: str) -> ir.Model:
     _refuse_leftovers(proto, trace.scopes, where)
     model = ir.from_proto(proto)
     _trim_identities(model)
-    rename(model, source.inputs, inputs, _output_ports(source, trace), trace.scopes)
+    rename(model, source.inputs, inputs, _results(source, trace), trace.scopes)
     if problem := checker_problem(model):
         raise ModelError(
             "tf2onnx wrote an invalid model",
@@ -138,17 +138,17 @@ def _functions_in_place(tf: Any) -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _output_ports(source: Traceable, trace: Trace) -> list[Port]:
+def _results(source: Traceable, trace: Trace) -> list[Result]:
     """With the batch where it is known to be the first axis; other free axes are inferred."""
-    ports = []
+    results = []
     free = [port.named_dims[0] for port in source.inputs if port.dims and port.sizes[0] is None]
     batch = free[0] if source.batched and len(set(free)) == 1 else None
     for name, tensor in zip(trace.output_names, trace.concrete.outputs, strict=True):
         dims = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
         if dims and dims[0] is None:
             dims = (batch, *dims[1:])
-        ports.append(Port(name, dims, tensor.dtype.name))
-    return ports
+        results.append(Result(name, dims))
+    return results
 
 
 def _frozen(
