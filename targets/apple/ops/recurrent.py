@@ -259,8 +259,14 @@ def _one_by_one(
 
 def _stacked(whole: Var, count: int, hidden: int, batch_first: bool) -> Var:
     """Y from (length, batch, directions * hidden): (length, directions, batch, hidden), or (batch,
-    length, directions, hidden)."""
+    length, directions, hidden).
+
+    With a batch of one no element moves, and a reshape behind it can take this one over.
+    """
     length, batch = int(whole.shape[0]), int(whole.shape[1])
+    if batch == 1:
+        sizes = [1, length, count, hidden] if batch_first else [length, count, 1, hidden]
+        return mb.reshape(x=whole, shape=sizes)
     split = mb.reshape(x=whole, shape=[length, batch, count, hidden])
     return mb.transpose(x=split, perm=[1, 0, 2, 3] if batch_first else [0, 2, 1, 3])
 
