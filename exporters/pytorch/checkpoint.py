@@ -190,10 +190,10 @@ def _code_in(message: str) -> str:
 
 
 def _damage(error: Exception) -> str:
-    """What is wrong with a file that holds no code; torch's advice to load it unsafely is none."""
-    if "Weights only load failed" in str(error) or not str(error).strip():
-        return "it is truncated, or not written by torch.save"
-    return first_line(error)
+    """torch speaks of its own internals, and advises to load the file unsafely."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is truncated, or not written by torch.save"
 
 
 def _listed(names: list[str], what: str) -> str:

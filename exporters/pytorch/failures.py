@@ -5,7 +5,8 @@ Their messages are pages long, and what happened is in an exception that they wr
    ('File "x.py", line 3, in forward', and the line itself).
 2. "tracing inferred a static shape of 2 for dimension inputs['x'].shape[0]", or "specialized it
    to be a constant (2)": forward works for one size of a dimension that is to stay free.
-3. `DispatchError`, `UnsupportedOperatorError`: an operator has no ONNX form.
+3. `DispatchError`, `UnsupportedOperatorError`: an operator has no ONNX form; "Couldn't export
+   Python operator": an autograd function has none.
 4. "no fake impl registered": a custom operator cannot be traced.
 """
 
@@ -32,6 +33,7 @@ _OPERATORS = (
     re.compile(r"operator with unrecognized namespace (\w+)::(\w+)"),
     re.compile(r"Exporting the operator '(\w+)::(\w+)'"),
 )
+_AUTOGRAD = re.compile(r"Couldn't export Python operator (\w+)")
 _NO_FAKE = re.compile(r"no fake impl registered for \D*?(\w+)(?:::|\.)(\w+)")
 
 
@@ -60,6 +62,8 @@ def explain(error: BaseException) -> Failure:
     for pattern in _OPERATORS:
         if found := pattern.search(text):
             return _no_onnx_form(f"{found[1]}::{found[2]}")
+    if found := _AUTOGRAD.search(text):
+        return _no_onnx_form(found[1], "autograd function")
     if found := _NO_FAKE.search(text):
         name = f"{found[1]}::{found[2]}"
         return Failure(
@@ -85,7 +89,6 @@ def specialized(name: str, axis: int, size: int) -> Failure:
         what=f"dimension {axis} of input '{name}' cannot stay free",
         remedy=f"Give {size} in the place of its name in input_shapes, or take the size from the "
         "input in forward.",
-        final=True,
     )
 
 
@@ -117,8 +120,8 @@ def _data_dependent(text: str) -> Failure:
     )
 
 
-def _no_onnx_form(name: str) -> Failure:
+def _no_onnx_form(name: str, kind: str = "operator") -> Failure:
     return Failure(
-        f"the operator '{name}' has no ONNX form",
+        f"the {kind} '{name}' has no ONNX form",
         remedy="Write it with torch's own operators, or leave it to the code around the model.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgewise.exporters.pytorch.running import Module, import_torch
 
@@ -41,7 +41,7 @@ def parameters_of(module: Module) -> Parameters:
     return Parameters(required, () if by_position else tuple(p.name for p in plain))
 
 
-def _of_script(module: Module) -> Parameters:
+def _of_script(module: Any) -> Parameters:
     arguments = module.forward.schema.arguments[1:]  # the first is the module itself
     required = tuple(a.name for a in arguments if not a.has_default_value())
     return Parameters(required, tuple(a.name for a in arguments))

@@ -36,16 +36,16 @@ class Call(NamedTuple):
     """A call of a module; the empty path is the whole model."""
 
     path: str
-    index: int = 0
+    number: int = 0
 
     @property
     def name(self) -> str:
-        return call_name(self.path, self.index)
+        return call_name(self.path, self.number)
 
 
-def call_name(path: str, index: int) -> str:
-    """The name of the result of the call of that index, from 0."""
-    return f"{path}@{index}" if index else path
+def call_name(path: str, number: int) -> str:
+    """The name of the result of the call of that number, from 0."""
+    return f"{path}@{number}" if number else path
 
 
 def output_names(results: Any) -> list[str]:
@@ -80,8 +80,7 @@ def rename_outputs(model: ir.Model, names: Sequence[str]) -> None:
 
 def name_after_calls(model: ir.Model, graph: Any) -> None:
     """Rename nodes and values of a model that dynamo wrote from the torch.fx `graph`."""
-    calls = {node.name: _calls(node) for node in graph.nodes}
-    calls = _indexed(calls)
+    calls = _numbered({node.name: _calls(node) for node in graph.nodes})
     _name_nodes(model, {name: stack[-1] for name, stack in calls.items() if stack})
     taken = _taken(model)
     outputs = {value.name for value in model.graph.outputs}
@@ -107,7 +106,7 @@ def _calls(node: Any) -> list[tuple[str, str]]:
     return [(path, key) for key, path in places if not path.startswith("_empty_nn_module")]
 
 
-def _indexed(calls: Mapping[str, list[tuple[str, str]]]) -> dict[str, list[Call]]:
+def _numbered(calls: Mapping[str, list[tuple[str, str]]]) -> dict[str, list[Call]]:
     """The same with calls of each module counted in the order of the graph."""
     seen: dict[str, list[tuple[str, ...]]] = {}
     found: dict[str, list[Call]] = {}
@@ -189,24 +188,28 @@ def _unique(stem: str, taken: set[str | None]) -> str:
 
 
 def _call_of_scope(name: str, modules: set[str]) -> Call | None:
-    """`/layer1/layer1.0/relu_1/Relu` -> the second call of layer1.0.relu.
-
-    A child of a container is written with its parent's name before its own.
-    """
-    path, index = "", 0
+    """`/layer1/layer1.0/relu_1/Relu` -> the second call of layer1.0.relu."""
+    call = Call("")
     for scope in name.split("/")[1:-1]:
-        stem, _, count = scope.rpartition("_")
-        last = path.rpartition(".")[2]
-        for text, number in ((scope, 0), (stem, int(count) if count.isdigit() else -1)):
-            short = text.removeprefix(f"{last}.") if last else text
-            options = [f"{path}.{part}" if path else part for part in (text, short)]
-            found = next((option for option in options if option in modules), None)
-            if found and number >= 0:
-                path, index = found, number
-                break
-        else:
+        inside = _child(call.path, scope, modules)
+        if inside is None:
             return None
-    return Call(path, index)
+        call = inside
+    return call
+
+
+def _child(path: str, scope: str, modules: set[str]) -> Call | None:
+    """The module that a scope inside of another names. A child of a container is written with its
+    parent's name before its own, and `_1` after it tells the second call."""
+    stem, _, count = scope.rpartition("_")
+    readings = [(scope, 0)] + ([(stem, int(count))] if count.isdigit() else [])
+    last = path.rpartition(".")[2]
+    for text, number in readings:
+        for own in (text, text.removeprefix(f"{last}.") if last else text):
+            name = f"{path}.{own}" if path else own
+            if name in modules:
+                return Call(name, number)
+    return None
 
 
 def _taken(model: ir.Model) -> set[str | None]:

@@ -210,7 +210,7 @@ def test_exported_program(tmp_path):
     assert spec.name == "image" and isinstance(spec.shape[0], str)
     assert [v.name for v in result.model.graph.outputs] == ["map", "mean"]
     with pytest.raises(UsageError, match="has its shapes already"):
-        export(tmp_path / "net.pt2", input_shapes={"image": (1, 3, 16, 16)})
+        export(tmp_path / "net.pt2", input_shapes={"image": (1, 3, 8, 8)})
 
 
 def test_damaged_program(tmp_path):
