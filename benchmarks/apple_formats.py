@@ -75,7 +75,9 @@ def pictures(model: Path, folder: Path, limit: int) -> Network:
     hub = prepare(str(model), batch=1)
     specs = input_specs(hub)
     calibration, evaluation = (
-        open_source(f"{folder}/labels.csv#split={split}", inputs=specs, preprocessing=PICTURES, limit=count)
+        open_source(
+            f"{folder}/labels.csv#split={split}", inputs=specs, preprocessing=PICTURES, limit=count
+        )
         for split, count in (("calib", 100), ("eval", limit))
     )
     (name,) = (spec.name for spec in specs)

@@ -11,6 +11,7 @@ from edgewise.graph.weightless import call_without_weights
 
 #: protobuf cannot hold more, and the checker takes one message
 _CHECKABLE_BYTES = 1_800_000_000
+_FIRST_IR_WITH_CONSTANTS = 4
 #: domains with operators that ONNX Runtime computes
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
@@ -34,8 +35,9 @@ def refuse_custom_operators(model: ir.Model) -> None:
 def checker_problem(model: ir.Model, *, weights: bool = True) -> str:
     """The first thing that makes the model invalid; nothing for a valid one or one too large.
 
-    Large constants are looked at only with `weights`, which copies all of them. The checker wants a
-    shape at the border even of unknown rank, which runtimes do not: that alone is let pass.
+    Large constants are looked at only with `weights`, which copies all of them. What runtimes do
+    not mind is let pass: a border without a shape, a graph without a name, and initializers that
+    are no inputs in a file of the time when they had to be (IR version 3).
     """
     if not weights:
         return call_without_weights(model, _problem)
@@ -46,6 +48,8 @@ def checker_problem(model: ir.Model, *, weights: bool = True) -> str:
 
 
 def _problem(proto: onnx.ModelProto) -> str:
+    proto.ir_version = max(proto.ir_version, _FIRST_IR_WITH_CONSTANTS)
+    proto.graph.name = proto.graph.name or "graph"
     for value in (*proto.graph.input, *proto.graph.output):
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()

@@ -12,6 +12,7 @@ from edgewise.exporters.check import checker_problem
 from edgewise.exporters.layer_values import open_onnx_layers
 from edgewise.exporters.opened import OpenedModel, Runner, SourceKind, SourceOptions
 from edgewise.graph import OrtSession, load
+from edgewise.graph.io import refuse_maps
 from edgewise.references import describe
 
 
@@ -26,6 +27,7 @@ def open_onnx(path: Path, options: SourceOptions) -> OpenedModel:
 def open_model(model: object, options: SourceOptions, where: str) -> OpenedModel:
     """Take a model in memory. Raises ModelError: it is malformed, or not valid."""
     if isinstance(model, onnx.ModelProto):
+        refuse_maps(model, where)
         try:
             model = ir.from_proto(model)
         except Exception as error:  # onnx-ir raises many types on malformed protos

@@ -108,7 +108,7 @@ def _converted(
     try:
         for choice in _choices(estimator):
             try:
-                model = ir.from_proto(convert(choice))
+                model: ir.Model = ir.from_proto(convert(choice))
                 break
             except NameError:  # a choice that the converter does not have
                 if not choice:
@@ -158,7 +158,7 @@ def _count_classes(model: ir.Model, texts: Array) -> None:
 
 def _put_scores_first(model: ir.Model) -> None:
     """Metrics, and the labels of an application, are about the first output."""
-    model.graph.outputs.sort(key=lambda value: value.name == "label")
+    model.graph.outputs[:] = sorted(model.graph.outputs, key=lambda value: value.name == "label")
 
 
 def _last_step(estimator: Any) -> Any:

@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import cast
 
 from edgewise.errors import ModelError, UsageError
+from edgewise.exporters.float32 import in_float32
 from edgewise.exporters.hub_name import is_hub_name
 from edgewise.exporters.opened import OpenedModel, SourceOptions
 from edgewise.exporters.quiet import quiet
@@ -90,7 +91,11 @@ TAKEN: Mapping[str, Taken] = {
 
 
 def open_source_model(source: object, options: SourceOptions) -> OpenedModel:
-    """Find out what `source` is and read it; see `edgewise.exporters.export`."""
+    """Find out what `source` is and read it, in float32; see `edgewise.exporters.export`."""
+    return in_float32(_found(source, options))
+
+
+def _found(source: object, options: SourceOptions) -> OpenedModel:
     if not isinstance(source, str | Path):
         return _object(source, options, type(source).__name__)
     text = str(source)

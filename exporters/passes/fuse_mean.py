@@ -78,5 +78,5 @@ def _count(summed: ir.Node) -> int | None:
     if (axes is None or not axes.size) and attribute(summed, "noop_with_empty_axes", 0):
         return None
     chosen = range(len(x.shape)) if axes is None or not axes.size else axes.tolist()
-    sizes = [x.shape[axis] for axis in chosen]
-    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None  # type: ignore[arg-type]
+    sizes = [size for axis in chosen if isinstance(size := x.shape[axis], int)]
+    return math.prod(sizes) if len(sizes) == len(chosen) else None

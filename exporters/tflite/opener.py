@@ -185,7 +185,8 @@ def _converted(tf2onnx: Any, model: Table, path: Path) -> ir.Model:
         copy.write_bytes(builder.Output())
         try:
             proto, _ = tf2onnx.convert.from_tflite(str(copy), opset=_OPSET)
-            return ir.from_proto(proto)
+            model_of_onnx: ir.Model = ir.from_proto(proto)
+            return model_of_onnx
         except Exception as error:  # tf2onnx raises whatever its parts do
             raise ModelError(
                 "tf2onnx cannot convert the model",
@@ -198,8 +199,8 @@ def _converted(tf2onnx: Any, model: Table, path: Path) -> ir.Model:
 def _name_sizes(model: ir.Model, wanted: Shapes) -> None:
     """Give the free sizes of inputs the names that the user gave, and forget tf2onnx's."""
     for value in model.graph.inputs:
-        if value.name in wanted:
-            value.shape = ir.Shape(wanted[value.name])
+        if (name := str(value.name)) in wanted:
+            value.shape = ir.Shape(wanted[name])
     for node in model.graph.all_nodes():
         for output in node.outputs:
             if output.shape is not None and not output.shape.is_static():

@@ -176,5 +176,7 @@ def test_tables_are_named():
         def __call__(self, x):
             return self.table.lookup(x)
 
-    with pytest.raises(ModelError, match=r"operator LookupTable\w+ has no form.*outside of the graph"):
+    with pytest.raises(
+        ModelError, match=r"operator LookupTable\w+ has no form.*outside of the graph"
+    ):
         open_source_model(Lookup(), SourceOptions())

@@ -1,6 +1,6 @@
 """Where tf2onnx reads a file wrongly, or not at all: each case of `exporters.tflite.repair`.
 
-`export` itself compares with LiteRT and fails where the two differ; most tests are that it does not.
+`export` itself compares with LiteRT, and fails where the two differ.
 """
 
 from __future__ import annotations

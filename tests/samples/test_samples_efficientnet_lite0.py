@@ -41,7 +41,9 @@ def test_export_and_accuracy_on_real_pictures(imagenet):
     started = time.monotonic()
     result = export(
         SOURCE,
-        example=lambda specs: open_source(imagenet / "calib", inputs=specs, preprocessing=PREPROCESSING),
+        example=lambda specs, told: open_source(
+            imagenet / "calib", inputs=specs, preprocessing=PREPROCESSING
+        ),
     )
     assert time.monotonic() - started < 120  # 8 s on two free cores
     assert result.parity.inputs == "real" and 4 <= result.parity.samples <= 32
@@ -52,7 +54,10 @@ def test_export_and_accuracy_on_real_pictures(imagenet):
 
     specs = input_specs(result.model)
     pictures = open_source(
-        f"{imagenet}/labels.csv#split=eval", inputs=specs, preprocessing=PREPROCESSING, require_labels=True
+        f"{imagenet}/labels.csv#split=eval",
+        inputs=specs,
+        preprocessing=PREPROCESSING,
+        require_labels=True,
     )
     assert len(pictures) == 300
     session = OrtSession(result.model, optimize="all")

@@ -41,11 +41,27 @@ def load(source: str | Path | ir.Model) -> ir.Model:
         raise _unreadable(path, error.strerror or "the file cannot be opened") from error
     if not proto.graph.node and not proto.graph.output:
         raise _unreadable(path, "it holds no graph: it is truncated, or not an ONNX file")
+    refuse_maps(proto, str(path))
     _read_external_data(proto, path)
     try:
         return ir.from_proto(proto)
     except Exception as error:  # onnx-ir raises many types on malformed protos
         raise _unreadable(path, f"its graph is malformed ({error})") from error
+
+
+def refuse_maps(proto: onnx.ModelProto, where: str) -> None:
+    """Raises ModelError for a map at the border: converters of scikit-learn write them."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        inner = value.type
+        while (kind := inner.WhichOneof("value")) in ("sequence_type", "optional_type"):
+            inner = getattr(inner, kind).elem_type
+        if kind == "map_type":
+            raise ModelError(
+                f"'{value.name}' is a map",
+                where=where,
+                why="a model takes and gives tensors here, no dictionaries",
+                remedy="Convert it without ZipMap (skl2onnx: options={'zipmap': False}).",
+            )
 
 
 def _tensors(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:

@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.graph.read import attribute, constant
@@ -35,7 +38,7 @@ def _shrinks(node: ir.Node) -> bool:
     return scales is not None and bool((scales <= 1).all() and (scales < 1).any())
 
 
-def _scales(value: ir.Value | None) -> np.ndarray | None:
+def _scales(value: ir.Value | None) -> npt.NDArray[Any] | None:
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Constant":
         tensor = attribute(maker, "value")
