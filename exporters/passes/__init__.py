@@ -13,6 +13,7 @@ from edgewise.exporters.passes.fold_pads import fold_pads
 from edgewise.exporters.passes.fold_scales import fold_scales
 from edgewise.exporters.passes.fuse_affine import fuse_affine
 from edgewise.exporters.passes.fuse_gelu import fuse_gelu
+from edgewise.exporters.passes.fuse_group_normalization import fuse_group_normalization
 from edgewise.exporters.passes.fuse_hard_activations import fuse_hard_activations
 from edgewise.exporters.passes.fuse_linear import fuse_linear
 from edgewise.exporters.passes.fuse_mean import fuse_mean
@@ -65,6 +66,7 @@ PASSES: Mapping[str, Pass] = {
     "fuse-softmax": fuse_softmax,
     "fuse-mean": fuse_mean,
     "fuse-normalization": fuse_normalization,
+    "fuse-group-normalization": fuse_group_normalization,
     "fold-affine": fold_affine,
     "fold-scales": fold_scales,
     "fuse-affine": fuse_affine,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgewise.exporters.passes.base import PassOutcome
-from edgewise.graph.normalization import fuse_normalizations
+from edgewise.exporters.passes.base import Declined, PassOutcome
+from edgewise.graph import node_label
+from edgewise.graph.normalization import fuse_normalizations, match_normalization
 
 _RMS_OPSET = 23
 
@@ -16,4 +17,7 @@ _RMS_OPSET = 23
 def fuse_normalization(model: ir.Model) -> PassOutcome:
     """Fuse every LayerNormalization, and every RMSNormalization where the opset has it."""
     opset = int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0)))
-    return PassOutcome(model, fuse_normalizations(model, centred_only=opset < _RMS_OPSET))
+    modified = fuse_normalizations(model, centred_only=opset < _RMS_OPSET)
+    reason = f"RMSNormalization is an operator of opset {_RMS_OPSET}, and the model has {opset}"
+    left = [root for root in model.graph if match_normalization(root) is not None]
+    return PassOutcome(model, modified, tuple(Declined(node_label(root), reason) for root in left))

@@ -72,7 +72,7 @@ def _cuts(node: ir.Node) -> dict[int, _Cut] | None:
     given = [value is not None for value in node.inputs[1:]]
     if any(row is None for row, there in zip(rows, given, strict=True) if there):
         return None
-    starts, ends, axes, steps = (*rows, *[None] * (4 - len(rows)))
+    starts, ends, axes, steps = [*rows, None, None][:4]
     if starts is None or ends is None:
         return None
     axes = np.arange(len(starts)) if axes is None else axes

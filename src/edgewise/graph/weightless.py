@@ -56,11 +56,12 @@ def put_weights_back(model: ir.Model, original: ir.Model) -> None:
         model.graph.register_initializer(stand_in)
 
 
-def _plain(tensor: ir.TensorProtocol | None, name: str) -> ir.Tensor | None:
+def _plain(tensor: ir.TensorProtocol | None, name: str) -> ir.TensorProtocol | None:
     """The same elements, without comments, metadata and where they were stored."""
     if tensor is None:
         return None
-    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=name)
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=shape, name=name)
 
 
 def _is_heavy(value: ir.Value) -> bool:
@@ -69,7 +70,7 @@ def _is_heavy(value: ir.Value) -> bool:
     if tensor is None or tensor.nbytes <= _SMALL_BYTES or tensor.dtype == ir.DataType.STRING:
         return False
     if value.shape is None:
-        value.shape = ir.Shape(tensor.shape)
+        value.shape = ir.Shape(tensor.shape.numpy())
     if value.type is None:
         value.type = ir.TensorType(tensor.dtype)
     return True
