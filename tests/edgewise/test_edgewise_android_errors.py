@@ -77,9 +77,16 @@ CASES: dict[str, tuple[Case, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(CASES))
-@pytest.mark.parametrize("command", ["emit", "build"])
-def test_one_line(run: Any, tmp_path: Path, name: str, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (command, name)
+        for command in ("emit", "build")
+        for name in CASES
+        if (command, name) != ("build", "float64")  # its export brings it to float32
+    ],
+)
+def test_one_line(run: Any, tmp_path: Path, command: str, name: str) -> None:
     make, said = CASES[name]
     if name == "custom domain" and command == "build":  # its export needs to run the model
         said = said.replace("android", "ONNX Runtime").rstrip(".")
