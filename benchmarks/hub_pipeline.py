@@ -1,13 +1,13 @@
 """Nodes and time of the hub pipeline beside onnxslim and the optimizer of onnxscript.
 
 Every network of the tests, as torch.onnx writes it (dynamo and TorchScript, this one with a free
-batch), and from shared data where there are some: EfficientNet-Lite0, MiniLM-L6, FastestDet,
-ResNet-8. Each tool reads the same file; times are the least of `--rounds` runs, taken in turns, of
-reading and rewriting, without importing libraries. Ours upgrades the opset besides, verifies the
+batch) or tf2onnx, and trained ones where their data or packages are there. Each tool reads the same
+file; times are the least of `--rounds` runs, taken in turns, of reading and rewriting, without
+importing libraries. Ours upgrades the opset besides, verifies the
 whole graph after each pass, and tells what it declined. "Differs": the largest difference from the
 written model over its largest output, in ONNX Runtime on random inputs.
 
-    python benchmarks/hub_pipeline.py [--rounds 3] [--only minilm,x_fastestdet] [--write]
+    python benchmarks/hub_pipeline.py [--rounds 3] [--only minilm,FastestDet] [--write]
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from zoo.written import written_model  # noqa: E402
 from edgewise.data import input_specs  # noqa: E402
 from edgewise.errors import EdgewiseError  # noqa: E402
 from edgewise.exporters.comparison import compare  # noqa: E402
+from edgewise.exporters.opened import ExporterName  # noqa: E402
 from edgewise.exporters.pipeline import canonicalize  # noqa: E402
 from edgewise.exporters.quiet import quiet  # noqa: E402
 from edgewise.exporters.trial_inputs import random_feeds  # noqa: E402
@@ -84,8 +85,10 @@ class Row:
 
 def networks(only: list[str]) -> Iterator[tuple[str, Path]]:
     for name in sorted(NETWORKS):
-        for exporter in ("dynamo", "torchscript"):
-            label = f"{name} ({exporter})"
+        of_keras = NETWORKS[name].make.__module__.endswith("of_keras")
+        exporters: tuple[ExporterName, ...] = ("auto",) if of_keras else ("dynamo", "torchscript")
+        for exporter in exporters:
+            label = f"{name} ({'tf2onnx' if of_keras else exporter})"
             if only and name not in only and label not in only:
                 continue
             try:
