@@ -174,7 +174,13 @@ def _through(
 
 
 def _broadcast(node: ir.Node) -> Passage | None:
-    """Case 1: data of the result's rank, numbers, and constants, which turn with the data."""
+    """Case 1: data of the result's rank, numbers, and constants, which turn with the data.
+
+    A Where between two constants stays: it writes a mask, which quantization knows by its place
+    before the sum.
+    """
+    if node.op_type == "Where" and all(constant(value) is not None for value in node.inputs[1:]):
+        return None
     rank = _rank(node.outputs[0])
     data, turned = [], []
     for index, value in enumerate(node.inputs):
