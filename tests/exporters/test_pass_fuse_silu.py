@@ -105,7 +105,7 @@ def test_the_newer_opset_stays_where_something_else_needs_it(parse):
     assert model.opset_imports[""] == 24
 
 
-@pytest.mark.parametrize("name", ["android", "apple", "arm"])
+@pytest.mark.parametrize("name", ["android", pytest.param("apple", marks=pytest.mark.slow), "arm"])
 def test_targets_quantize_it(network, tmp_path: Path, name: str):
     target, feeds = targets.get(name), next(iter(Pictures())).feeds
     statistics = collect_statistics(network, Pictures())
