@@ -83,7 +83,8 @@ EXTRAS = [
 @pytest.mark.parametrize(("name", "extra"), EXTRAS)
 def test_missing_extras(fails, tmp_path, monkeypatch, name, extra):
     (tmp_path / name).write_bytes(b"PK\x03\x04" + b"\0" * 100)
-    for module in ("torch", "tensorflow", "keras", "tf_keras", "tf2onnx", "safetensors"):
+    missing = ("torch", "tensorflow", "keras", "tf_keras", "tf2onnx", "safetensors")
+    for module in (*missing, "safetensors.torch"):  # what was imported before would be found
         monkeypatch.setitem(sys.modules, module, None)
     fails(name, 2, "need ", f"Run: pip install 'edgewise[{extra}]'")
 
