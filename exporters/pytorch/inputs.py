@@ -114,7 +114,8 @@ def _known(module: Module, parameters: Parameters, options: SourceOptions, where
         where=where,
         why=f"forward takes {parameters}" + (f", and the data hold {held}" if held else ""),
         remedy=f"Give --input-shape {parameters.sole or 'x'}=1,3,224,224 ([model] input_shapes), "
-        "or data with arrays of these names, or set input_shapes on the factory.",
+        "or data with arrays of these names (pictures: with --crop), or set input_shapes on the "
+        "factory.",
     )
 
 
