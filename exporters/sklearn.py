@@ -214,7 +214,8 @@ def _runner(estimator: Any, names: list[str], classes: Array | None) -> Runner:
     def one(name: str, rows: Array) -> Array:
         method = _METHODS.get(name)
         if name == "probabilities" and not hasattr(estimator, "predict_proba"):
-            method = "decision_function"
+            scores = np.asarray(estimator.decision_function(rows), np.float32)
+            return scores.reshape(len(scores), -1)  # of two classes: of the second alone
         if method is None:
             method = "predict" if hasattr(estimator, "predict") else "transform"
         found = np.asarray(getattr(estimator, method)(rows))

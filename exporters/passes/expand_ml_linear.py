@@ -77,8 +77,6 @@ def _put(
     ir.convenience.replace_nodes_and_values(
         graph, node, [node], new, [old for old, _ in pairs], [made for _, made in pairs]
     )
-    for _, made in pairs:
-        made.shape = None  # nobody could infer the old one's
 
 
 def _scaler(writer: _Writer) -> list[ir.Value | None]:
