@@ -6,7 +6,7 @@
                       label = labels[argmax s]
     Normalizer        L1: x / sum |x|, L2: x / sqrt(sum x^2), along the last axis; zeros stay. Gone
                       after what sums to 1 already: a softmax, or the sigmoids of s and -s
-    ArrayFeatureExtractor  data[..., indices] of a constant vector: Gather
+    ArrayFeatureExtractor  data[..., indices]: Gather; a vector counts as a matrix of one row
 
 Left alone: a classifier of two classes and one score (what its label means is not written down),
 labels that are texts, PROBIT, SOFTMAX_ZERO, Normalizer MAX, and inputs that are not float32.
@@ -154,12 +154,16 @@ def _sums_to_one(x: ir.Value) -> bool:
 
 
 def _extractor(writer: _Writer) -> list[ir.Value | None]:
-    """The indices are taken along the last axis; a vector counts as a matrix of one row."""
     data, indices = writer.node.inputs
+    if data is None or indices is None or data.shape is None:
+        raise _LeftAlone("the rank of its data is not known")
     array = constant(data)
-    if array is None or array.ndim > 2 or array.dtype.kind not in "iuf" or indices is None:
-        raise _LeftAlone("its data are no constant numbers")
-    table = writer.constant("data", array.reshape(-1, array.shape[-1]))
+    if array is not None and array.ndim == 1 and array.dtype.kind in "iuf":
+        table = writer.constant("data", array.reshape(1, -1))
+    elif len(data.shape) == 2 and data.dtype != ir.DataType.STRING:
+        table = data
+    else:
+        raise _LeftAlone("its data are no constant vector and no matrix of numbers")
     flat = writer.add("Reshape", [indices, writer.constant("flat", np.asarray([-1], np.int64))])
     return [writer.add("Gather", [table, flat], axis=1)]
 

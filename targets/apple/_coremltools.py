@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,9 +53,32 @@ def quiet() -> Iterator[None]:
 
 
 #: the frameworks that coremltools converts from, which Edgewise does not need it for
-_FRAMEWORKS = ("executorch", "libsvm", "sklearn", "tensorflow", "torch", "torchao", "xgboost")
+_FRAMEWORKS = (
+    "executorch",
+    "libsvm",
+    "sklearn",
+    "tensorflow",
+    "torch",
+    "torchao",
+    "transformers",
+    "xgboost",
+)
 
-with quiet(), unneeded(*_FRAMEWORKS):
+
+@contextmanager
+def _tensorflow_is_silent() -> Iterator[None]:
+    """TensorFlow, where the import brings it along, logs in C++; it asks once how much of it."""
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "3")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+with quiet(), _tensorflow_is_silent(), unneeded(*_FRAMEWORKS):
     import coremltools as ct
     from coremltools.converters import _converters_entry as converters_entry
     from coremltools.converters.mil.mil import Builder, Function, Program, Var, types
@@ -70,23 +94,6 @@ with quiet(), unneeded(*_FRAMEWORKS):
     )
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
     from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
-
-
-def _known_whole(infer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Of a tensor that is joined from known and unknown elements coremltools (9.0) keeps the known
-    ones, to find shapes; what is taken out of it later it holds for integers. Shapes are integers:
-    of fractions nothing is known unless all is."""
-
-    @functools.wraps(infer)
-    def value(concat: Any) -> Any:
-        parts = concat.values
-        is_float = parts[0].dtype in (types.fp16, types.fp32)
-        return None if is_float and any(part.val is None for part in parts) else infer(concat)
-
-    return value
-
-
-tensor_operation.concat.value_inference = _known_whole(tensor_operation.concat.value_inference)
 
 
 def _numbers_or_integers(infer: Callable[[Any], Any]) -> Callable[[Any], Any]:
