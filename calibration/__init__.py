@@ -10,6 +10,7 @@ from __future__ import annotations
 from edgewise.calibration.collect import collect_statistics, observed_tensors
 from edgewise.calibration.quantize import Quantized, quantize, quantize_with_findings
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, METHODS
+from edgewise.calibration.recipe import Recipe
 from edgewise.calibration.scheme import (
     PRECISION_ALIASES,
     NumberFormat,
@@ -30,6 +31,7 @@ __all__ = [
     "Precision",
     "QuantParams",
     "Quantized",
+    "Recipe",
     "Scheme",
     "Statistics",
     "TensorStatistics",

@@ -26,6 +26,7 @@ from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
+from edgewise.calibration.recipe import PLAIN, Recipe
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
@@ -63,20 +64,16 @@ def quantize(
     percentile: float = DEFAULT_PERCENTILE,
     exclude: Collection[str] = (),
 ) -> ir.Model:
-    """The QDQ model alone; see `quantize_with_findings`."""
-    return quantize_with_findings(
-        model, statistics, scheme, method=method, percentile=percentile, exclude=exclude
-    ).model
+    """The QDQ model alone, of a recipe that has no more to it; see `quantize_with_findings`."""
+    recipe = Recipe(method=method, percentile=percentile, float_nodes=frozenset(exclude))
+    return quantize_with_findings(model, statistics, scheme, recipe).model
 
 
 def quantize_with_findings(
     model: ir.Model,
     statistics: Statistics | None,
     scheme: Scheme,
-    *,
-    method: str = "minmax",
-    percentile: float = DEFAULT_PERCENTILE,
-    exclude: Collection[str] = (),
+    recipe: Recipe = PLAIN,
 ) -> Quantized:
     """Insert QuantizeLinear and DequantizeLinear where the scheme wants integers.
 
@@ -88,9 +85,7 @@ def quantize_with_findings(
         statistics: collected with this model; None where the model knows ranges of its own (see
             `edgewise.graph.known_ranges`), which are taken before statistics in every case.
         scheme: with formats for activations and weights.
-        method: a name in `METHODS`.
-        percentile: in (0, 100]; the percentile method's share of values to keep.
-        exclude: names of nodes to leave in float.
+        recipe: what was chosen; its repairs are in the model already.
 
     Raises:
         UsageError: unknown method or excluded node, a percentile out of range, or tensors without
@@ -103,12 +98,13 @@ def quantize_with_findings(
     activation, weight = _formats(scheme)
     known = known_ranges(model)
     statistics = statistics or Statistics({}, 0, model_hash(model), ())
-    _check_arguments(model, statistics, percentile)
+    _check_arguments(model, statistics, recipe)
     work = ir.from_proto(ir.to_proto(model))
     common.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(work)
     name_nodes(work)
     gates = spell_out_silu(work)
-    exclude = [*exclude, *(gate for name, gate in gates.items() if name in exclude)]
+    exclude = [*recipe.float_nodes]
+    exclude += [gate for name, gate in gates.items() if name in recipe.float_nodes]
     masks = saturate_masks(work, statistics, scheme, exclude)
     masks |= dict.fromkeys(gates.values(), _GATE)
     same = join_biases(work, exclude) if scheme.bias_required else {}
@@ -121,7 +117,7 @@ def quantize_with_findings(
             remedy="Choose a float precision.",
         )
     to_float_form(work, placement, scheme)
-    ranges = _ranges(work, placement, statistics, method, percentile, same, masks, known)
+    ranges = _ranges(work, placement, statistics, recipe, same, masks, known)
     placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
@@ -171,9 +167,9 @@ def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
     return activation, weight
 
 
-def _check_arguments(model: ir.Model, statistics: Statistics, percentile: float) -> None:
-    if not 0.0 < percentile <= 100.0:
-        raise UsageError(f"the percentile must be above 0 and at most 100, not {percentile}")
+def _check_arguments(model: ir.Model, statistics: Statistics, recipe: Recipe) -> None:
+    if not 0.0 < recipe.percentile <= 100.0:
+        raise UsageError(f"the percentile must be above 0 and at most 100, not {recipe.percentile}")
     if is_quantized_model(model):
         raise ModelError("the model is quantized already", remedy="Start from the float model.")
     statistics.check_model(model)
@@ -183,8 +179,7 @@ def _ranges(
     model: ir.Model,
     placement: Placement,
     statistics: Statistics,
-    method: str,
-    percentile: float,
+    recipe: Recipe,
     same: Mapping[str, str],
     masks: Mapping[str, Range],
     known: Known,
@@ -195,7 +190,7 @@ def _ranges(
     take the place of what was observed, `known` what the model's source chose, which is taken
     before statistics.
     """
-    choose = range_method(method)
+    choose = range_method(recipe.method)
     ranges = {name: known_range(found) for name, found in known.items()}
     for node in model.graph:
         for value in activations(node) if node in placement else ():
@@ -214,7 +209,7 @@ def _ranges(
     for name in missing:
         observed = same.get(name, name)
         if name not in ranges and observed in statistics.tensors:
-            ranges[name] = choose(statistics.tensors[observed], percentile)
+            ranges[name] = choose(statistics.tensors[observed], recipe.percentile)
     if known:
         left = missing_activations(model, placement, ranges)
         derive_ranges(model, left, ranges, exactly=False)

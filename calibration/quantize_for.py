@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewise.calibration.quantize import Quantized, quantize_with_findings
-from edgewise.calibration.ranges import DEFAULT_PERCENTILE
+from edgewise.calibration.recipe import PLAIN, Recipe
 from edgewise.calibration.scheme import Scheme
 from edgewise.calibration.statistics import Statistics
 from edgewise.calibration.weight_only import quantize_weights
@@ -17,9 +17,7 @@ def quantize_for(
     model: ir.Model,
     statistics: Statistics | None,
     scheme: Scheme,
-    *,
-    method: str = "minmax",
-    percentile: float = DEFAULT_PERCENTILE,
+    recipe: Recipe = PLAIN,
 ) -> Quantized:
     """`quantize_weights` where the scheme leaves activations in float, else
     `quantize_with_findings`.
@@ -29,7 +27,7 @@ def quantize_for(
         statistics: collected with this model; None will do where activations stay in float,
             and where the model knows ranges of its own.
         scheme: a quantized one.
-        method, percentile: how ranges of activations are chosen.
+        recipe: what was chosen for the quantization of activations.
 
     Raises:
         UsageError: the scheme is a float one, statistics are needed and missing, or an unknown
@@ -50,4 +48,4 @@ def quantize_for(
             remedy="Collect them with `edgewise calibrate`, or choose a precision that quantizes "
             "weights alone (w8, w4 or a palette, where the target has it).",
         )
-    return quantize_with_findings(model, statistics, scheme, method=method, percentile=percentile)
+    return quantize_with_findings(model, statistics, scheme, recipe)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from edgewise import stages
-from edgewise.calibration import Statistics, collect_statistics
+from edgewise.calibration import Recipe, Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
@@ -303,9 +303,8 @@ def _quantize(
         return hub
     table = run.plan.project.calibration
     with run.stage(f"quantize {plan.name}"):
-        quantized = quantize_for(
-            hub, statistics, plan.scheme, method=table.method, percentile=table.percentile
-        )
+        recipe = Recipe(method=table.method, percentile=table.percentile)
+        quantized = quantize_for(hub, statistics, plan.scheme, recipe)
         save(quantized.model, run.folder.staging / "stages" / stages.qdq_name(plan.name))
     run.remarks[plan.name] = list(quantized.findings)
     return quantized.model

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 import edgewise.targets
-from edgewise.calibration import DEFAULT_PERCENTILE, Statistics, collect_statistics
+from edgewise.calibration import DEFAULT_PERCENTILE, Recipe, Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.data import DataSource, ImagePreprocessing, peek
 from edgewise.data.preprocessing import DataSettings
@@ -162,7 +162,8 @@ def quantize(
     """
     scheme = edgewise.targets.get(target).scheme(precision, options)
     known = Statistics.load(statistics) if isinstance(statistics, str | Path) else statistics
-    quantized = quantize_for(load(model), known, scheme, method=method, percentile=percentile).model
+    recipe = Recipe(method=method, percentile=percentile)
+    quantized = quantize_for(load(model), known, scheme, recipe).model
     if out is not None:
         save(quantized, out)
     return quantized

@@ -16,6 +16,7 @@ import pytest
 from edgewise.calibration import (
     METHODS,
     NumberFormat,
+    Recipe,
     Scheme,
     collect_statistics,
     quantize,
@@ -102,7 +103,9 @@ def test_a_symbolic_batch_stays_usable(trial, models, scheme, source_of):
 
 def test_excluded_nodes_stay_float_and_are_told(trial, models, scheme):
     made = trial(models["mobile"]())
-    result = quantize_with_findings(made.model, made.statistics, scheme, exclude=["n_merged"])
+    result = quantize_with_findings(
+        made.model, made.statistics, scheme, Recipe(float_nodes=frozenset({"n_merged"}))
+    )
     node = next(node for node in result.model.graph if node.name == "n_merged")
     readers = [use.node.op_type for use in node.outputs[0].uses()]
     assert readers == [QUANTIZE]  # its reader is quantized; itself it computes in float
