@@ -10,12 +10,13 @@ import onnx_ir as ir
 
 from edgewise.calibration.collect import collect_statistics
 from edgewise.calibration.repairs.base import Repair, RepairInput
+from edgewise.calibration.repairs.equalization import equalize
 from edgewise.calibration.statistics import Statistics, model_hash
 from edgewise.errors import UsageError
 from edgewise.findings import Finding
 
 #: every repair that a user can name
-REPAIRS: Mapping[str, Repair] = MappingProxyType({})
+REPAIRS: Mapping[str, Repair] = MappingProxyType({"equalize": equalize})
 
 
 @dataclass(frozen=True, slots=True)
