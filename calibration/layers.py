@@ -1,0 +1,201 @@
+"""Which nodes of a QDQ model are one layer, and which of its pairs of Q and DQ each layer needs.
+
+1. Nodes that hand float tensors to each other without a pair between them are an island: an
+   operator alone, one with its fused activation, or a composite. The two halves of a Swish that was
+   spelled out are one island, too.
+2. An island is a layer when quantization placed one of its nodes, or a constant of it is quantized.
+   Others (a normalization, an excluded node) are float, although pairs may surround them.
+3. An island that only moves data is no layer: it is quantized where a neighbour is, through other
+   movers, as placement has it (`placement.py`, rule 3).
+4. A pair is needed by the layers that write or read its tensor, and by those beyond movers. A pair
+   that another pair reads (a requantization) is needed by what reads that one, too.
+5. Where only weights are quantized, each node with a quantized constant is a layer.
+
+So a set S of layers is quantized by the pairs that any layer of S needs, and the constants of S:
+what `exclude` of all other layers leaves, wherever their scales are not tied together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgewise.calibration.float_form import name_nodes
+from edgewise.calibration.operands import is_float
+from edgewise.calibration.placement import moves_data, place
+from edgewise.calibration.scheme import Scheme
+from edgewise.calibration.union_find import UnionFind
+from edgewise.graph import constant
+from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
+from edgewise.graph.swish import is_silu, spell_out_silu
+
+_PAIR = (QUANTIZE, DEQUANTIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer, named after the first of its nodes that the hub model has.
+
+    `nodes` are the hub model's nodes that leave integers together; `pairs` the names of the tensors
+    that are quantized for it (in the QDQ model, what QuantizeLinear reads); `constants` the nodes
+    of the QDQ model whose quantized constants are its own.
+    """
+
+    name: str
+    op_type: str
+    nodes: tuple[str, ...]
+    pairs: tuple[str, ...]
+    constants: tuple[str, ...]
+
+
+def named_copy(model: ir.Model) -> ir.Model:
+    """A copy whose nodes have the names that quantization goes by."""
+    copy = ir.from_proto(ir.to_proto(model))
+    name_nodes(copy)
+    return copy
+
+
+def constant_pairs(node: ir.Node) -> Iterator[tuple[int, ir.Node]]:
+    """The inputs of a node that come from quantized constants: index and DequantizeLinear."""
+    for index, value in enumerate(node.inputs):
+        producer = None if value is None else value.producer()
+        if producer is not None and producer.op_type == DEQUANTIZE:
+            if constant(producer.inputs[0]) is not None:
+                yield index, producer
+
+
+def quantized_layers(
+    hub: ir.Model, qdq: ir.Model, scheme: Scheme, exclude: Collection[str] = ()
+) -> tuple[Layer, ...]:
+    """The layers of a QDQ model, in graph order.
+
+    Args:
+        hub: the float model that `qdq` was made from, its nodes named (`named_copy`).
+        qdq: of `quantize_for` with this scheme, its nodes named.
+        exclude: the hub model's nodes that were left in float.
+    """
+    nodes = [node for node in qdq.graph if node.op_type not in _PAIR]
+    with_constants = {node.name or "" for node in nodes if any(constant_pairs(node))}
+    known = {node.name or "" for node in hub.graph}
+    if scheme.activation is None:
+        return tuple(
+            Layer(node.name or "", node.op_type, (node.name or "",), (), (node.name or "",))
+            for node in nodes
+            if node.name in with_constants and node.name in known
+        )
+    placed = _placed(hub, scheme, exclude) | with_constants
+    islands = _islands(hub, nodes)
+    chosen, movers = set(), set()
+    members: dict[str, list[ir.Node]] = defaultdict(list)
+    for node in nodes:
+        members[islands.find(node.name or "")].append(node)
+    for island, inside in members.items():
+        if not any(node.name in placed for node in inside):
+            continue
+        moving = all(moves_data(node, scheme) for node in inside)
+        moving = moving and not any(node.name in with_constants for node in inside)
+        (movers if moving else chosen).add(island)
+    needs = _needs(qdq, islands, chosen, movers)
+    layers = []
+    for island, inside in members.items():
+        own = [node.name or "" for node in inside]
+        named = [name for name in own if name in known]
+        if island not in needs or not named:
+            continue
+        first = next(node for node in inside if node.name in known)
+        constants = tuple(name for name in own if name in with_constants)
+        layers.append(
+            Layer(named[0], first.op_type, tuple(named), tuple(needs[island]), constants)
+        )
+    return tuple(layers)
+
+
+def _placed(hub: ir.Model, scheme: Scheme, exclude: Collection[str]) -> set[str]:
+    """The names that placement has on its list, of nodes that were spelled out among them."""
+    work = ir.from_proto(ir.to_proto(hub))
+    spell_out_silu(work)
+    return set(place(work, scheme, exclude).names)
+
+
+def _islands(hub: ir.Model, nodes: list[ir.Node]) -> UnionFind:
+    """Cases 1; every node has a unique name."""
+    islands = UnionFind()
+    swishes = {node.name for node in hub.graph if is_silu(node)}
+    for node in nodes:
+        islands.find(node.name or "")
+        for value in node.inputs:
+            producer = None if value is None else value.producer()
+            if producer is None or not is_float(value):
+                continue
+            if producer.op_type not in _PAIR:
+                islands.unite([producer.name or "", node.name or ""])
+            elif node.name in swishes and (gate := _source(producer)) is not None:
+                if gate.op_type == "Sigmoid":
+                    islands.unite([gate.name or "", node.name or ""])
+    return islands
+
+
+def _source(dequantize: ir.Node) -> ir.Node | None:
+    """The node before the pair that ends with this DequantizeLinear."""
+    stored = dequantize.inputs[0]
+    quantize = None if stored is None else stored.producer()
+    value = None if quantize is None else quantize.inputs[0]
+    return None if value is None else value.producer()
+
+
+def _needs(
+    qdq: ir.Model, islands: UnionFind, chosen: set[str], movers: set[str]
+) -> dict[str, list[str]]:
+    """Cases 3 and 4: the pairs of each layer. Movers that no layer borders are layers."""
+    touched = {
+        node.inputs[0].name or "": {islands.find(name) for name in _touching(node)}
+        for node in qdq.graph
+        if node.op_type == QUANTIZE and node.inputs[0] is not None
+    }
+    together = UnionFind()
+    for island in sorted(movers):
+        together.find(island)
+    for around in touched.values():
+        together.unite(sorted(around & movers))
+    border: dict[str, set[str]] = {island: set() for island in together.groups()}
+    for around in touched.values():
+        for island in around & movers:
+            border[together.find(island)] |= around & chosen
+    needs: dict[str, list[str]] = {island: [] for island in chosen}
+    for tensor, around in touched.items():
+        owners = around & chosen
+        for island in around & movers:
+            leader = together.find(island)
+            owners |= border[leader] or {leader}
+        for owner in owners:
+            needs.setdefault(owner, []).append(tensor)
+    return needs
+
+
+def _touching(quantize: ir.Node) -> set[str]:
+    """The names of the nodes that write and read the tensor of a pair."""
+    source = quantize.inputs[0]
+    found = set()
+    producer = None if source is None else source.producer()
+    if producer is not None and producer.op_type not in _PAIR:
+        found.add(producer.name or "")
+    for use in quantize.outputs[0].uses():
+        for reader in use.node.outputs[0].uses() if use.node.op_type == DEQUANTIZE else ():
+            if reader.node.op_type == QUANTIZE:
+                found |= _readers(reader.node)
+            else:
+                found.add(reader.node.name or "")
+    return found
+
+
+def _readers(quantize: ir.Node) -> set[str]:
+    """Of a requantization: its tensor was written by a pair."""
+    return {
+        reader.node.name or ""
+        for use in quantize.outputs[0].uses()
+        for reader in use.node.outputs[0].uses()
+        if reader.node.op_type not in _PAIR
+    }
