@@ -95,6 +95,14 @@ Percentile = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Share of values kept by method percentile, in percent."),
 ]
+Search = Annotated[
+    float | None,
+    typer.Option(
+        "--search",
+        metavar="MINUTES",
+        help="Look that long for the fastest quantization that keeps the accuracy budget.",
+    ),
+]
 Devices = Annotated[
     list[str] | None,
     typer.Option(

@@ -291,6 +291,20 @@ class CalibrationTable(Table):
     ] = 99.99
 
 
+class SearchTable(Table):
+    """[search]: where it is present, the recipe of each quantized target is searched for."""
+
+    max_minutes: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Minutes for all targets together, in which a recipe that keeps the "
+            "accuracy budget is looked for; no new trial begins later.",
+        ),
+        Allowed("a number above 0"),
+    ] = 10.0
+
+
 class TargetTable(Table):
     """[targets.<name>]: the precision, and options that the target itself knows and checks."""
 
@@ -531,6 +545,11 @@ class Project(Table):
     model: Annotated[ModelTable, Allowed("a table with at least 'source'")]
     data: Annotated[DataTable, Allowed("a table")] = DataTable()
     calibration: Annotated[CalibrationTable, Allowed("a table")] = CalibrationTable()
+    search: Annotated[
+        SearchTable | None,
+        Field(description="Look for the fastest quantization that keeps the accuracy budget."),
+        Allowed("a table"),
+    ] = None
     targets: Annotated[
         dict[TargetName, TargetTable],
         Field(

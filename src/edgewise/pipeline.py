@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from edgewise import stages
 from edgewise.calibration import Recipe, Statistics, collect_statistics
+from edgewise.calibration.quantize import Quantized
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
@@ -43,6 +44,8 @@ from edgewise.progress import SILENT, Progress
 from edgewise.refusals import raise_refusals
 from edgewise.report import Report, render_page, to_json
 from edgewise.report.gather import Gathered, make_report
+from edgewise.search.building import Searches, Subject, find, remarks
+from edgewise.search.summary import SearchSummary, summarize
 from edgewise.targets import TARGETS, Artifact, EmitOptions
 from edgewise.targets.validation import Baseline, Budget, TargetResult
 from edgewise.validation_runs import Candidate, Terms, validate_candidates
@@ -70,8 +73,10 @@ class _Build:
     plan: Plan
     folder: OutputFolder
     progress: Progress
+    searches: Searches | None
     timings: dict[str, float] = field(default_factory=dict)
     remarks: dict[str, list[Finding]] = field(default_factory=dict)
+    found: dict[str, SearchSummary] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -88,6 +93,17 @@ class _Data:
 
     calibration: DataSource | None
     evaluation: DataSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the targets have in common from quantization on."""
+
+    hub: ir.Model
+    statistics: Statistics | None
+    data: _Data
+    options: Mapping[str, EmitOptions]
+    baseline: Baseline | None
 
 
 def build(
@@ -110,6 +126,7 @@ def build(
     image: ImagePreprocessing | None = None,
     method: str | None = None,
     percentile: float | None = None,
+    search_minutes: float | None = None,
     budget: Budget | None = None,
     devices: Sequence[str] | None = None,
     threads: int | None = None,
@@ -130,6 +147,8 @@ def build(
         weights, signature, task, exporter, allow_code: see `edgewise.exporters.SourceOptions`.
         metric: `top1` by default; `none` compares outputs only, and needs no labels.
         limit: use at most this many samples of each source.
+        search_minutes: look that long for the fastest quantization that keeps the accuracy budget;
+            not at all by default.
         budget: limits for all targets.
         devices: where artifacts are validated, for the targets that run there: `local`,
             `emulated:cortex-a53`, `ssh://user@host`, `adb:SERIAL`, `mac:user@host`, or names from
@@ -168,6 +187,7 @@ def build(
         ("data", "image"): None if image is None else image.as_dict(),
         ("calibration", "method"): method,
         ("calibration", "percentile"): percentile,
+        ("search", "max_minutes"): search_minutes,
         ("output", "dir"): None if out is None else str(out),
         ("latency", "threads"): threads,
         ("latency", "profile"): profile,
@@ -198,7 +218,7 @@ def build_project(
         plan = make_plan(project, has_model=model is not None, devices=devices)
         reach([device for target in plan.targets for device in target.devices], progress)
         folder = stack.enter_context(OutputFolder(project.out_dir, tuple(TARGETS)))
-        run = _Build(plan, folder, progress)
+        run = _Build(plan, folder, progress, Searches.of(plan))
         report = _run(run, model)
         folder.publish()
     return BuildResult(report, project.out_dir)
@@ -211,12 +231,13 @@ def _run(run: _Build, model: ir.Model | Module | None) -> Report:
     hubs = {plan.name: exported.model for plan in run.plan.targets}
     _check(run, "check operators", hubs, options)
     statistics = _calibrate(run, exported.model, data)
-    models = {
-        plan.name: _quantize(run, plan, exported.model, statistics) for plan in run.plan.targets
-    }
-    _check(run, "check quantized operators", models, options)
-    artifacts = _emit(run, models, options)
-    results = _validate(run, models, artifacts, exported.model, data)
+    with ExitStack() as stack:
+        baseline = _baseline(run, stack, exported.model, data)
+        work = _Work(exported.model, statistics, data, options, baseline)
+        models = {plan.name: _quantize(run, plan, work) for plan in run.plan.targets}
+        _check(run, "check quantized operators", models, options)
+        artifacts = _emit(run, models, options)
+        results = _validate(run, models, artifacts, work)
     return _write_report(run, exported, statistics, data, results)
 
 
@@ -295,19 +316,61 @@ def _calibrate(run: _Build, hub: ir.Model, data: _Data) -> Statistics | None:
     return statistics
 
 
-def _quantize(
-    run: _Build, plan: TargetPlan, hub: ir.Model, statistics: Statistics | None
-) -> ir.Model:
+def _baseline(run: _Build, stack: ExitStack, hub: ir.Model, data: _Data) -> Baseline | None:
+    """What the fp32 hub model gives on the evaluation data, which searches and validation share."""
+    if data.evaluation is None:
+        return None
+    with run.stage("validation fp32"):
+        collected = Baseline.collect(
+            hub,
+            data.evaluation,
+            run.plan.metric,
+            threads=stages.available_threads(),
+            progress=run.progress,
+        )
+        return stack.enter_context(collected)
+
+
+def _quantize(run: _Build, plan: TargetPlan, work: _Work) -> ir.Model:
     """The QDQ model of the target; the hub model where its precision is a float one."""
     if not plan.scheme.is_quantized:
-        return hub
+        return work.hub
     table = run.plan.project.calibration
+    recipe = Recipe(method=table.method, percentile=table.percentile)
     with run.stage(f"quantize {plan.name}"):
-        recipe = Recipe(method=table.method, percentile=table.percentile)
-        quantized = quantize_for(hub, statistics, plan.scheme, recipe)
+        quantized = _search(run, plan, work, recipe)
+        if quantized is None:
+            quantized = quantize_for(work.hub, work.statistics, plan.scheme, recipe)
         save(quantized.model, run.folder.staging / "stages" / stages.qdq_name(plan.name))
-    run.remarks[plan.name] = list(quantized.findings)
+    run.remarks.setdefault(plan.name, []).extend(quantized.findings)
     return quantized.model
+
+
+def _search(run: _Build, plan: TargetPlan, work: _Work, start: Recipe) -> Quantized | None:
+    """What a search finds, starting from the recipe that the project asks for; None without."""
+    data = work.data
+    if run.searches is None or not run.searches.serves(plan):
+        return None
+    if work.statistics is None or data.calibration is None or work.baseline is None:
+        return None
+    found = find(
+        run.searches,
+        plan,
+        Subject(
+            hub=work.hub,
+            statistics=work.statistics,
+            calibration=data.calibration,
+            baseline=work.baseline,
+            options=work.options[plan.name],
+            scratch=run.folder.scratch,
+            threads=stages.available_threads(),
+        ),
+        start,
+        run.progress,
+    )
+    run.found[plan.name] = summarize(found)
+    run.remarks[plan.name] = list(remarks(found, plan.budget.accuracy_drop))
+    return found.quantized
 
 
 def _emit(
@@ -329,42 +392,28 @@ def _validate(
     run: _Build,
     models: Mapping[str, ir.Model],
     artifacts: Mapping[str, Artifact],
-    hub: ir.Model,
-    data: _Data,
+    work: _Work,
 ) -> dict[str, TargetResult]:
-    with ExitStack() as stack:
-        baseline = None
-        if data.evaluation is not None:
-            with run.stage("validation fp32"):
-                baseline = stack.enter_context(
-                    Baseline.collect(
-                        hub,
-                        data.evaluation,
-                        run.plan.metric,
-                        threads=stages.available_threads(),
-                        progress=run.progress,
-                    )
-                )
-        candidates = []
-        for plan in run.plan.targets:
-            with run.stage(f"emit {plan.name} fp32"):
-                fp32 = stages.emit_fp32(artifacts[plan.name], hub, run.folder.scratch)
-            candidates.append(
-                Candidate(artifacts[plan.name], models[plan.name], fp32, plan.budget, plan.devices)
-            )
-        latency = run.plan.project.latency
-        terms = Terms(
-            hub=hub,
-            source=data.evaluation,
-            fallback=data.calibration,
-            metric=run.plan.metric,
-            baseline=baseline,
-            threads=latency.threads,
-            profile=latency.profile,
-            instructions=latency.instructions,
-            earlier=run.plan.earlier,
+    candidates = []
+    for plan in run.plan.targets:
+        with run.stage(f"emit {plan.name} fp32"):
+            fp32 = stages.emit_fp32(artifacts[plan.name], work.hub, run.folder.scratch)
+        candidates.append(
+            Candidate(artifacts[plan.name], models[plan.name], fp32, plan.budget, plan.devices)
         )
-        outcome = validate_candidates(candidates, terms, run.progress)
+    latency = run.plan.project.latency
+    terms = Terms(
+        hub=work.hub,
+        source=work.data.evaluation,
+        fallback=work.data.calibration,
+        metric=run.plan.metric,
+        baseline=work.baseline,
+        threads=latency.threads,
+        profile=latency.profile,
+        instructions=latency.instructions,
+        earlier=run.plan.earlier,
+    )
+    outcome = validate_candidates(candidates, terms, run.progress)
     outcome.raise_failures()
     run.timings.update({f"validation {key}": took for key, took in outcome.seconds.items()})
     return {
@@ -399,6 +448,7 @@ def _write_report(
             results=results,
             timings=run.timings,
             folder=run.folder.staging,
+            searches=run.found,
         )
     )
     (run.folder.staging / "report.json").write_text(to_json(report.as_dict()), encoding="utf-8")

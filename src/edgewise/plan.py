@@ -108,6 +108,7 @@ def make_plan(
     if not has_model and not _may_be_quantized(project.model.source):
         check_calibration_data(plan)
     _check_budget_data(plan)
+    _check_search(plan)
     return plan
 
 
@@ -292,6 +293,28 @@ def _check_budget_data(plan: Plan) -> None:
                     else "the metric is 'none'",
                     remedy="Give --evaluation or [data] evaluation, or drop the budget.",
                 )
+
+
+def _check_search(plan: Plan) -> None:
+    """Raises UsageError where a search is asked for that has nothing to go by."""
+    if plan.project.search is None:
+        return
+    searched = [target for target in plan.targets if target.scheme.needs_statistics]
+    if not searched:
+        raise UsageError(
+            "there is nothing to search for",
+            where="[search]",
+            why="no target quantizes activations",
+            remedy="Choose w8a8 or w8a16, or drop the search.",
+        )
+    for target in searched:
+        budget = target.budget
+        if budget.accuracy_drop is None and budget.min_accuracy is None:
+            raise UsageError(
+                f"the search for {target.name} has no accuracy to keep",
+                where="[search]",
+                remedy="Set a budget, such as accuracy_drop = 0.005.",
+            )
 
 
 def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:

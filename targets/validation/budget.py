@@ -84,6 +84,19 @@ def check_budget(
     )
 
 
+def keeps_accuracy(budget: Budget, *, value: float, drop: float) -> bool:
+    """Whether a metric's value, and its drop against fp32, keep the limits on accuracy."""
+    limits = {
+        "accuracy_drop": (budget.accuracy_drop, drop),
+        "min_accuracy": (budget.min_accuracy, value),
+    }
+    return all(
+        _judge(name, limit, found, None).ok
+        for name, (limit, found) in limits.items()
+        if limit is not None
+    )
+
+
 def _count(instructions: Instructions | None) -> tuple[float | None, str | None]:
     return (None, None) if instructions is None else (instructions.total, instructions.reason)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgewise.exporters import Parity
 from edgewise.findings import Finding
+from edgewise.search.summary import SearchSummary
 from edgewise.targets.validation import TargetResult
 
 FORMAT = "edgewise-report-1"
@@ -86,7 +87,7 @@ class EvaluationSummary:
 class Report:
     """A whole build.
 
-    `ok` is false, and `exit_code` 1, when a budget was missed. Paths in `targets` and `hashes`
+    `search` tells by target how its recipe was found, where one was searched for. `ok` is false, and `exit_code` 1, when a budget was missed. Paths in `targets` and `hashes`
     (SHA-256) are relative to the report's folder; `timings` are seconds by stage.
     """
 
@@ -98,6 +99,7 @@ class Report:
     calibration: CalibrationSummary
     evaluation: EvaluationSummary
     targets: Mapping[str, TargetResult]
+    search: Mapping[str, SearchSummary]
     findings: tuple[Finding, ...]
     hashes: Mapping[str, str]
     versions: Mapping[str, str]

@@ -25,6 +25,7 @@ from edgewise.report.document import (
     Report,
     TensorSummary,
 )
+from edgewise.search.summary import SearchSummary
 from edgewise.targets.manifest import tool_versions
 from edgewise.targets.validation import TargetResult
 
@@ -57,6 +58,7 @@ class Gathered:
     results: Mapping[str, TargetResult]
     timings: Mapping[str, float]
     folder: Path
+    searches: Mapping[str, SearchSummary]
 
 
 def make_report(build: Gathered) -> Report:
@@ -77,6 +79,7 @@ def make_report(build: Gathered) -> Report:
         calibration=_calibration(build),
         evaluation=_evaluation(build),
         targets=dict(build.results),
+        search=dict(build.searches),
         findings=tuple(dict.fromkeys(remarks)),
         hashes=hashes,
         versions={"python": platform.python_version(), **tool_versions(*_PACKAGES)},
