@@ -7,8 +7,8 @@ Every pair of Q and DQ, and the quantized constants of every node, get a gate: a
 
 so that one session of ONNX Runtime evaluates any subset of layers. `If` computes one side only, and
 constants on both sides stay constants, which the runtime packs once; `Where` would compute and copy
-both. With all gates closed it is the hub model, with all gates open the QDQ model, bit for bit
-where the session does not optimize.
+both. With all gates closed it is the hub model, with all gates open the QDQ model: bit for bit where
+the session neither optimizes nor packs weights, which changes the order of sums.
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ class GatedModel:
     """A model with one more boolean scalar input per gate, and what the gates are.
 
     `pairs` and `constants` lead from the name of a tensor (what QuantizeLinear reads) and of a node
-    with quantized constants to the gate's input. `stuck` names nodes with quantized constants that
-    the hub model does not have, and that have no gate therefore.
+    with quantized constants to the gate's input; `values` from the tensor to the value behind its
+    gate. `stuck` names nodes with quantized constants that the hub model does not have, and that
+    have no gate therefore.
     """
 
     model: ir.Model
     layers: tuple[Layer, ...]
     pairs: Mapping[str, str]
     constants: Mapping[str, str]
+    values: Mapping[str, str]
     stuck: tuple[str, ...]
 
     def feeds(self, layers: Collection[str]) -> Feeds:
@@ -98,6 +100,7 @@ def with_gates(
         tuple(_with_folded(layer, folded) for layer in layers),
         gating.pairs,
         gating.constants,
+        {tensor: value.name or "" for tensor, value in gating.values.items()},
         tuple(gating.stuck),
     )
 
@@ -117,6 +120,7 @@ class _Gating:
         self.folded = folded_activations(hub, model)
         self.pairs: dict[str, str] = {}
         self.constants: dict[str, str] = {}
+        self.values: dict[str, ir.Value] = {}
         self.stuck: list[str] = []
         self._hub = nodes_by_name(hub)
         self._taken = names_of_values(model.graph)
@@ -133,7 +137,9 @@ class _Gating:
             stored = _node(QUANTIZE, quantize, quantize.inputs, self._name(f"{gate.name}/q"))
             parameters = [stored.outputs[0], *dequantize.inputs[1:]]
             real = _node(DEQUANTIZE, dequantize, parameters, self._name(f"{gate.name}/dq"))
-            self._choose(dequantize, gate, [stored, real], self._float_side(source, gate), result)
+            other = self._float_side(source, gate)
+            chosen = self._choose(dequantize, gate, [stored, real], other, result)
+            self.values[source.name or ""] = chosen
 
     def _float_side(self, source: ir.Value, gate: ir.Value) -> list[ir.Node]:
         producer = source.producer()
@@ -174,7 +180,7 @@ class _Gating:
         then: list[ir.Node],
         otherwise: list[ir.Node],
         result: ir.Value,
-    ) -> None:
+    ) -> ir.Value:
         """`If` in the place of a node; what the last node of each side gives is its result."""
         sides = {
             name: ir.AttrGraph(
@@ -188,6 +194,7 @@ class _Gating:
         ir.convenience.replace_all_uses_with(result, output, replace_graph_outputs=True)
         output.name, result.name = result.name, None
         self.graph.remove(old, safe=True)
+        return output
 
     def remove_unused(self) -> None:
         """The integer side of the constants, and what the pairs were before."""

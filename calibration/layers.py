@@ -107,9 +107,7 @@ def quantized_layers(
             continue
         first = next(node for node in inside if node.name in known)
         constants = tuple(name for name in own if name in with_constants)
-        layers.append(
-            Layer(named[0], first.op_type, tuple(named), tuple(needs[island]), constants)
-        )
+        layers.append(Layer(named[0], first.op_type, tuple(named), tuple(needs[island]), constants))
     return tuple(layers)
 
 
