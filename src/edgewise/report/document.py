@@ -87,8 +87,9 @@ class EvaluationSummary:
 class Report:
     """A whole build.
 
-    `search` tells by target how its recipe was found, where one was searched for. `ok` is false, and `exit_code` 1, when a budget was missed. Paths in `targets` and `hashes`
-    (SHA-256) are relative to the report's folder; `timings` are seconds by stage.
+    `ok` is false, and `exit_code` 1, when a budget was missed. `search` tells by target how its
+    recipe was found, where one was searched for. Paths in `targets` and `hashes` (SHA-256) are
+    relative to the report's folder; `timings` are seconds by stage.
     """
 
     format: str
