@@ -15,7 +15,7 @@ of its own.
 | Gemm | (1, N, K) | a row of A |
 | MatMul with a constant matrix | (1, N, K) | a vector along the last axis of A |
 
-Inputs are those of the float model: H then belongs to the layer alone, not to how the layers before
+Inputs x are those of the float model: H then belongs to the layer alone, not to how the layers before
 it happen to be quantized, one pass serves all layers, and rounding that was found for one scheme
 serves each other with the same weights.
 """
@@ -37,9 +37,19 @@ from edgewise.graph import OrtSession, attribute, constant, resolve_pads
 Floats = npt.NDArray[np.float32]
 
 #: positions of one sample's output that are looked at, spread evenly: neighbours tell little new
-_POSITIONS = 256
+_POSITIONS = 64
+#: of so many samples, one is held out: what fits the others may fit nothing else
+_HELD_OUT = 4
 #: bytes of Gram matrices that are gathered in one pass over the data
 _PASS_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """H of one layer, (groups, K, K), from the samples to fit and from those held out."""
+
+    fit: Floats
+    held: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,10 @@ class Layer:
         value = self.node.inputs[0]
         return "" if value is None else value.name or ""
 
+    def like(self, other: Layer) -> bool:
+        """Whether both lay their weights out alike."""
+        return (self.groups, self.output_axis) == (other.groups, other.output_axis)
+
     @property
     def row_length(self) -> int:
         """K."""
@@ -72,7 +86,8 @@ class Layer:
 
     @property
     def gram_bytes(self) -> int:
-        return 4 * self.groups * self.row_length**2
+        """Of its moments."""
+        return 2 * 4 * self.groups * self.row_length**2
 
     @property
     def array(self) -> Floats:
@@ -140,8 +155,8 @@ def gram_matrices(
     *,
     limit: int | None = None,
     threads: int = 1,
-) -> dict[str, Floats]:
-    """H of every layer, (groups, K, K), by node name, over the first `limit` samples.
+) -> dict[str, Moments]:
+    """H of every layer by node name, over the first `limit` samples.
 
     Raises:
         DataError, ModelError: what the source or ONNX Runtime raise.
@@ -149,18 +164,21 @@ def gram_matrices(
     inputs = {value.name for value in model.graph.inputs}
     computed = sorted({layer.source for layer in layers} - inputs)
     session = OrtSession(_showing(model, computed), threads=threads, optimize="all")
-    sums: dict[str, Floats] = {
-        layer.name: np.zeros((layer.groups, layer.row_length, layer.row_length), np.float32)
+    sums = {
+        layer.name: np.zeros((2, layer.groups, layer.row_length, layer.row_length), np.float32)
         for layer in layers
     }
-    counts = dict.fromkeys(sums, 0)
+    counts = {name: np.zeros(2) for name in sums}
     for index, sample in enumerate(islice(source, limit)):
+        part = int(index % _HELD_OUT == _HELD_OUT - 1)
         values = {**sample.feeds, **(session.run(sample.feeds, computed) if computed else {})}
         for layer in layers:
             columns = _columns(layer, values[layer.source], index)
-            sums[layer.name] += columns @ columns.transpose(0, 2, 1)
-            counts[layer.name] += columns.shape[2]
-    return {name: total / np.float32(max(counts[name], 1)) for name, total in sums.items()}
+            sums[layer.name][part] += columns @ columns.transpose(0, 2, 1)
+            counts[layer.name][part] += columns.shape[2]
+    for name, total in sums.items():
+        total /= np.maximum(counts[name], 1).astype(np.float32)[:, None, None, None]
+    return {name: Moments(total[0], total[1]) for name, total in sums.items()}
 
 
 def _showing(model: ir.Model, names: Sequence[str]) -> ir.Model:
