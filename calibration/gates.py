@@ -5,10 +5,10 @@ Every pair of Q and DQ, and the quantized constants of every node, get a gate: a
     pair:       If(g) { DQ(Q(x)) } else { x }            x clamped where an activation was folded
     constants:  If(g) { node(x, DQ(w), DQ(b)) } else { node(x, w, b) }
 
-so that one session of ONNX Runtime evaluates any subset of layers. `If` computes one side only, and
-constants on both sides stay constants, which the runtime packs once; `Where` would compute and copy
-both. With all gates closed it is the hub model, with all gates open the QDQ model: bit for bit where
-the session neither optimizes nor packs weights, which changes the order of sums.
+so that one session of ONNX Runtime evaluates any subset of layers. `If` computes one side only,
+and constants on both sides stay constants, which the runtime packs once; `Where` would compute and
+copy both. With all gates closed it is the hub model, with all gates open the QDQ model: bit for bit
+where the session neither optimizes nor packs weights, which changes the order of sums.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgewise.calibration.float_side import (
 )
 from edgewise.calibration.layers import Layer, constant_pairs, named_copy, quantized_layers
 from edgewise.calibration.scheme import Scheme
-from edgewise.graph import add_initializer, constant, quantization_of
+from edgewise.graph import TensorQuantization, add_initializer, constant, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.graph.write import names_of_values
 
@@ -42,8 +42,8 @@ class GatedModel:
 
     `pairs` and `constants` lead from the name of a tensor (what QuantizeLinear reads) and of a node
     with quantized constants to the gate's input; `values` from the tensor to the value behind its
-    gate. `stuck` names nodes with quantized constants that the hub model does not have, and that
-    have no gate therefore.
+    gate, `quantizations` to its scale and zero point. `stuck` names nodes with quantized constants
+    that the hub model does not have, and that have no gate therefore.
     """
 
     model: ir.Model
@@ -51,6 +51,7 @@ class GatedModel:
     pairs: Mapping[str, str]
     constants: Mapping[str, str]
     values: Mapping[str, str]
+    quantizations: Mapping[str, TensorQuantization]
     stuck: tuple[str, ...]
 
     def feeds(self, layers: Collection[str]) -> Feeds:
@@ -101,6 +102,7 @@ def with_gates(
         gating.pairs,
         gating.constants,
         {tensor: value.name or "" for tensor, value in gating.values.items()},
+        gating.quantizations,
         tuple(gating.stuck),
     )
 
@@ -121,6 +123,7 @@ class _Gating:
         self.pairs: dict[str, str] = {}
         self.constants: dict[str, str] = {}
         self.values: dict[str, ir.Value] = {}
+        self.quantizations: dict[str, TensorQuantization] = {}
         self.stuck: list[str] = []
         self._hub = nodes_by_name(hub)
         self._taken = names_of_values(model.graph)
@@ -140,6 +143,7 @@ class _Gating:
             other = self._float_side(source, gate)
             chosen = self._choose(dequantize, gate, [stored, real], other, result)
             self.values[source.name or ""] = chosen
+            self.quantizations[source.name or ""] = quantization_of(quantize)
 
     def _float_side(self, source: ir.Value, gate: ir.Value) -> list[ir.Node]:
         producer = source.producer()
@@ -199,9 +203,11 @@ class _Gating:
     def remove_unused(self) -> None:
         """The integer side of the constants, and what the pairs were before."""
         for node in reversed(list(self.graph)):
-            if node.op_type in (QUANTIZE, DEQUANTIZE) and not node.outputs[0].uses():
-                if not node.outputs[0].is_graph_output():
-                    self.graph.remove(node, safe=True)
+            result = node.outputs[0]
+            if node.op_type in (QUANTIZE, DEQUANTIZE) and not (
+                result.uses() or result.is_graph_output()
+            ):
+                self.graph.remove(node, safe=True)
 
     def _gate(self, name: str) -> ir.Value:
         gate = ir.Value(

@@ -62,9 +62,10 @@ def constant_pairs(node: ir.Node) -> Iterator[tuple[int, ir.Node]]:
     """The inputs of a node that come from quantized constants: index and DequantizeLinear."""
     for index, value in enumerate(node.inputs):
         producer = None if value is None else value.producer()
-        if producer is not None and producer.op_type == DEQUANTIZE:
-            if constant(producer.inputs[0]) is not None:
-                yield index, producer
+        if producer is None or producer.op_type != DEQUANTIZE:
+            continue
+        if constant(producer.inputs[0]) is not None:
+            yield index, producer
 
 
 def quantized_layers(
@@ -88,7 +89,8 @@ def quantized_layers(
         )
     placed = _placed(hub, scheme, exclude) | with_constants
     islands = _islands(hub, nodes)
-    chosen, movers = set(), set()
+    chosen: set[str] = set()
+    movers: set[str] = set()
     members: dict[str, list[ir.Node]] = defaultdict(list)
     for node in nodes:
         members[islands.find(node.name or "")].append(node)
@@ -130,9 +132,10 @@ def _islands(hub: ir.Model, nodes: list[ir.Node]) -> UnionFind:
                 continue
             if producer.op_type not in _PAIR:
                 islands.unite([producer.name or "", node.name or ""])
-            elif node.name in swishes and (gate := _source(producer)) is not None:
-                if gate.op_type == "Sigmoid":
-                    islands.unite([gate.name or "", node.name or ""])
+                continue
+            gate = _source(producer) if node.name in swishes else None
+            if gate is not None and gate.op_type == "Sigmoid":
+                islands.unite([gate.name or "", node.name or ""])
     return islands
 
 

@@ -5,10 +5,10 @@ For setting c, output o and the samples n, with y the float output and y_c the o
     error(c) = mean_o  sum_n |y_c - y|^2  /  sum_n |y - mean(y)|^2            SQNR = -10 log10 error
 
 noise over signal, where the signal of an output is what varies: a constant offset tells nothing.
-Errors of small independent causes add up in it, which shares need. For class scores only differences
-between classes count, so that y and y_c lose the mean of each row; they are compared before the
-softmax, since behind it a confident example hides any error. SQNR of outputs ranks layers as well as
-measuring accuracy does, on far fewer samples (Pandey et al. 2023, arXiv:2302.05397, section 3).
+Errors of small independent causes add up in it, which shares need. For class scores only
+differences between classes count, so that y and y_c lose the mean of each row; they are compared
+before the softmax, since behind it a confident example hides any error. SQNR of outputs as a rank
+of layers, on a few samples without labels: Pandey et al. 2023, arXiv:2302.05397.
 """
 
 from __future__ import annotations

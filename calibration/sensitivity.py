@@ -175,12 +175,12 @@ def part_errors(
     )
     found: dict[str, list[PartError]] = {name: [] for name in layers}
     sums = {
-        name: sum(error for (layer, *_), error in zip(parts, errors, strict=True) if layer == name)
+        name: sum(error for part, error in zip(parts, errors, strict=True) if part[0] == name)
         for name in layers
     }
-    for (layer, kind, name), error in zip(parts, errors, strict=True):
-        found[layer].append(PartError(kind, name, _ratio(error, sums[layer])))
-    return {name: tuple(sorted(of, key=lambda p: -p.share)) for name, of in found.items()}
+    for (of, kind, name), error in zip(parts, errors, strict=True):
+        found[of].append(PartError(kind, name, _ratio(error, sums[of])))
+    return {name: tuple(sorted(own, key=lambda p: -p.share)) for name, own in found.items()}
 
 
 def _written(model: ir.Model) -> dict[str, str]:
