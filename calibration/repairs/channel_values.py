@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.data.source import DataSource
+from edgewise.data.source import Sample
 from edgewise.graph import OrtSession
 
 Vector = npt.NDArray[np.float64]
@@ -19,54 +18,78 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelValues:
-    """Per channel, float64 (C,): extremes, mean, and mean of squares, over all samples."""
+    """Per channel, float64 (C,): extremes, sum and sum of squares of `count` values."""
 
     minimum: Vector
     maximum: Vector
-    mean: Vector
-    mean_square: Vector
+    total: Vector
+    squares: Vector
+    count: int
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any], axis: int) -> ChannelValues:
+        """Of one float tensor of any shape, with channels along `axis`."""
+        rows = by_channel(array, axis)
+        return cls(
+            rows.min(axis=1).astype(np.float64),
+            rows.max(axis=1).astype(np.float64),
+            rows.sum(axis=1, dtype=np.float64),
+            np.einsum("ij,ij->i", rows, rows, dtype=np.float64),
+            rows.shape[1],
+        )
+
+    def __add__(self, other: ChannelValues) -> ChannelValues:
+        return ChannelValues(
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+            self.total + other.total,
+            self.squares + other.squares,
+            self.count + other.count,
+        )
 
     @property
     def magnitude(self) -> Vector:
         return np.maximum(-self.minimum, self.maximum)
 
+    @property
+    def mean(self) -> Vector:
+        return self.total / self.count
+
+    @property
+    def mean_square(self) -> Vector:
+        return self.squares / self.count
+
 
 def observe_channels(
-    model: ir.Model,
-    source: DataSource,
-    axes: Mapping[str, int],
-    *,
-    limit: int | None = None,
-    threads: int = 1,
+    model: ir.Model, samples: Iterable[Sample], axes: Mapping[str, int], *, threads: int = 1
 ) -> dict[str, ChannelValues]:
-    """Channel values of tensors of `model`.
+    """Channel values of tensors of `model` over all samples; nothing where there are none.
 
     Memory holds one sample's tensors, whatever the number of samples.
 
     Args:
         axes: for each tensor, the axis of its channels.
-        limit: use the first `limit` samples.
     """
-    session = OrtSession(with_outputs(model, axes), threads=threads, optimize="all")
-    totals: dict[str, list[Any]] = {}
-    for sample in islice(source, limit):
-        for name, array in session.run(sample.feeds, list(axes)).items():
-            rows = np.moveaxis(array, axes[name], 0).reshape(array.shape[axes[name]], -1)
-            new = [
-                rows.min(axis=1), rows.max(axis=1), rows.sum(axis=1, dtype=np.float64),
-                np.einsum("ij,ij->i", rows, rows, dtype=np.float64), rows.shape[1],
-            ]  # fmt: skip
-            old = totals.get(name)
-            if old is not None:
-                low, high = np.minimum(old[0], new[0]), np.maximum(old[1], new[1])
-                new = [low, high, *(a + b for a, b in zip(old[2:], new[2:], strict=True))]
-            totals[name] = new
-    return {
-        name: ChannelValues(
-            low.astype(np.float64), high.astype(np.float64), total / count, squares / count
-        )
-        for name, (low, high, total, squares, count) in totals.items()
-    }
+    totals: dict[str, ChannelValues] = {}
+    for tensors in tensors_of(model, samples, axes, threads=threads):
+        for name, array in tensors.items():
+            new = ChannelValues.of(array, axes[name])
+            totals[name] = totals[name] + new if name in totals else new
+    return totals
+
+
+def tensors_of(
+    model: ir.Model, samples: Iterable[Sample], names: Collection[str], *, threads: int = 1
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The named tensors for each sample."""
+    session = OrtSession(with_outputs(model, names), threads=threads, optimize="all")
+    for sample in samples:
+        yield session.run(sample.feeds, list(names))
+
+
+def by_channel(array: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """The array as (C, all others)."""
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
 
 
 def with_outputs(model: ir.Model, names: Collection[str]) -> ir.Model:

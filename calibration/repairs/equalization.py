@@ -8,52 +8,74 @@ let all readers of f(y) be layers. For any s_c > 0
     W2 f(W1 x + b1) = (W2 S) f(S^-1 W1 x + S^-1 b1),      S = diag(s)
 
 so that s is free to serve the integers. Behind Clip(., 0, u) this holds where
-y_c <= min(u, u s_c); a channel that calibration saw at `_MARGIN` of the bound or above keeps
-s_c = 1, and any other takes s_c >= `_MARGIN` max(y_c) / u: then the bound acts neither before nor
-after, up to `_MARGIN` times what was seen.
+y_c <= min(u, u s_c). A channel that comes near the bound in calibration keeps s_c = 1; any other
+takes s_c >= h max(y_c) / u: then the bound acts neither before nor after, up to a headroom h over
+what was seen.
 
 What s should be. With one scale for all weights of a layer, the paper balances the weights,
     s_c = sqrt(max|W1[c]| / max|W2[:, c]|)                                             (its eq. 11)
-With a scale per output channel, the scale of W1[c] takes any s_c in, and a depthwise W2 does, too:
-what s trades then is the one scale of the tensor f(y) between them against the rows of W2,
-    s_c = max|f(y_c)|^a / max_k(|W2[k, c]| / max|W2[k]|)^(1 - a),       a in `EXPONENTS`
-normalized so that the range of f(y) stays, of which the one is taken that promises the least noise
-at the outputs of W2: with a step d of f(y) and a step d_k of the weights of output k,
-    noise_k = d^2 / 12 sum_c |W2[k, c] s_c|^2  +  d_k^2 / 12 sum_c E[f(y_c)^2] / s_c^2
-relative to sum_c |W2[k, c]|^2 E[f(y_c)^2]. Where none promises less than s = 1, nothing is done.
+over and over until all pairs rest. With a scale per output channel, the scale of W1[c] takes any
+s_c in, and a depthwise W2 does, too: what s trades then is the one scale of the tensor z = f(y)
+against the rows of W2,
+    s_c = (h max|z_c|)^a / max_k(|W2[k, c]| / max|W2[k]|)^(1 - a)
+normalized so that the range of z stays. With a step d of z and a step d_k of the weights of output
+k, the error of output k is about
+    e_k = d^2 / 12 sum_c (W2[k, c] s_c)^2 + d_k^2 / 12 sum_c E[z_c^2] / s_c^2
+          + sum_c W2[k, c]^2 E[o_c^2]
+where o_c is what of z_c leaves the range, which equal channels do more easily than unequal ones.
+Therefore ranges come from one half of the data, and o from the other. Of all (a, h) in `CHOICES`
+the one of least error is taken, and nothing is done where it does not fall to `_WORTH` of that of
+s = 1. Errors of outputs are added up by what they do to the layers behind: with W3 there,
+    sum_j sum_k W3[j, k]^2 e_k / sum_k W3[j, k]^2 E[x_k^2],
+which no scaling of channels changes; plainly, where the channels are not free.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
 from edgewise.calibration.repairs.channel_paths import Paths, Place, paths_behind
-from edgewise.calibration.repairs.channel_values import ChannelValues, Vector, observe_channels
+from edgewise.calibration.repairs.channel_values import (
+    ChannelValues,
+    Vector,
+    by_channel,
+    observe_channels,
+    tensors_of,
+)
 from edgewise.calibration.repairs.equalization_factors import (
-    Matrix,
-    best,
+    CHOICES,
+    Choice,
+    Read,
+    between_ranges,
     between_weights,
-    candidates,
+    columns_of,
     noise,
+    output_power,
+    span,
+    within_bounds,
+    worth_of_inputs,
 )
 from edgewise.calibration.repairs.layers import LAYER_OPS, Layer, layer_of
-from edgewise.calibration.scheme import NumberFormat, Scheme
+from edgewise.calibration.scheme import NumberFormat
+from edgewise.data.source import Sample
 from edgewise.findings import Finding
 from edgewise.graph import known_ranges
 
 NAME = "equalize"
-#: unseen data may exceed what calibration saw by this factor before a bound acts
-_MARGIN = 1.1
+#: the error must fall to this share to be worth a rewrite
+_WORTH = 0.8
 _SWEEPS = 20
 _SETTLED = 0.01
 _TINY = 1e-30
+
+Observed = Mapping[str, ChannelValues]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +86,55 @@ class _Site:
     paths: Paths
     head: Place
 
+    @property
+    def key(self) -> str:
+        return self.head.value.name or ""
+
+    @property
+    def bound(self) -> Vector:
+        """The least upper bound of each channel."""
+        least = min((limit for _, limit in self.paths.bounded), default=np.inf)
+        return np.full(self.layer.outputs, least)
+
+    @property
+    def columns(self) -> Vector:
+        """See `columns_of`: the largest of all readers."""
+        parts = [
+            columns_of(r.layer.matrix.astype(np.float64), self.layer.outputs, by_row=True)
+            for r in self.paths.readers
+        ]
+        return np.asarray(np.max(parts, axis=0))
+
 
 def equalize(model: ir.Model, given: RepairInput) -> Repaired:
     """Equalize every layer whose channels are free; see the top of this module.
 
-    The float function stays the same, up to rounding, on all data that does not exceed calibration
-    data by more than `_MARGIN` behind a Clip.
+    The float function stays the same, up to rounding, on all data that do not exceed calibration
+    data by more than the headroom behind a Clip.
     """
+    activation, weight = given.scheme.activation, given.scheme.weight
     if known_ranges(model):
-        return Repaired(model, findings=(_brings_scales(),))
+        return Repaired(model, findings=(declined(NAME, "", "the model brings its own scales"),))
+    if activation is None or weight is None:
+        return Repaired(model, findings=(declined(NAME, "", "activations stay in float"),))
     work = ir.from_proto(ir.to_proto(model))
-    sites, reasons = _sites(work)
-    axes = {
-        place.value.name or "": place.axis
-        for site in sites
-        for place in (site.head, *_observed_places(site))
-    }
-    observed = {}
-    if sites:
-        observed = observe_channels(
-            model, given.source, axes, limit=given.limit, threads=given.threads
-        )
-    changed = _apply(sites, observed, given.scheme)
-    findings = [
-        declined(NAME, nodes[0], f"{reason} ({len(nodes)} layer{'s' if len(nodes) > 1 else ''})")
-        for reason, nodes in reasons.items()
-    ]
+    sites, findings = _sites(work)
+    if weight.granularity == "per_tensor":
+        changed = _balance_weights(sites, model, given)
+    else:
+        changed = _balance_ranges(sites, model, given, activation, weight)
     if not changed:
-        return Repaired(model, findings=tuple(findings))
-    done = repaired(NAME, changed, f"scaled the channels behind {len(changed)} layers alike")
-    names = {n for site in sites if site.layer.node.name in changed for n in _touched(site)}
-    return Repaired(work, tuple(sorted(names)), (done, *findings), moves_activations=True)
+        return Repaired(model, findings=findings)
+    names = dict.fromkeys(name for site in changed for name in _touched(site))
+    layers = [site.layer.node.name or "" for site in changed]
+    done = repaired(
+        NAME, layers, f"scaled the channels behind {len(changed)} of {len(sites)} layers alike"
+    )
+    return Repaired(work, tuple(names), (done, *findings), moves_activations=True)
 
 
-def _sites(model: ir.Model) -> tuple[list[_Site], dict[str, list[str]]]:
-    """Every layer that can be equalized, and the others by their reason."""
+def _sites(model: ir.Model) -> tuple[list[_Site], tuple[Finding, ...]]:
+    """Every layer that can be equalized, and a finding for each reason why others cannot."""
     sites: list[_Site] = []
     reasons: dict[str, list[str]] = defaultdict(list)
     for node in model.graph:
@@ -110,13 +146,20 @@ def _sites(model: ir.Model) -> tuple[list[_Site], dict[str, list[str]]]:
             reasons[_kind(str(found))].append(node.name or "")
         else:
             sites.append(_Site(layer, found, _head(found)))
-    return sites, reasons
+    findings = tuple(
+        declined(NAME, nodes[0], f"{reason}{_and_others(nodes)}")
+        for reason, nodes in reasons.items()
+    )
+    return sites, findings
 
 
 def _kind(reason: str) -> str:
     """The reason without names, so that places with the same one are told together."""
-    parts = reason.split("'")
-    return " ".join("".join(parts[::2]).split())
+    return " ".join("".join(reason.split("'")[::2]).split())
+
+
+def _and_others(nodes: list[str]) -> str:
+    return f", as {len(nodes) - 1} more" if len(nodes) > 1 else ""
 
 
 def _head(paths: Paths) -> Place:
@@ -130,94 +173,137 @@ def _head(paths: Paths) -> Place:
     return head
 
 
-def _observed_places(site: _Site) -> list[Place]:
-    return [r.place for r in site.paths.readers] + [place for place, _ in site.paths.bounded]
+def _touched(site: _Site) -> Iterator[str]:
+    for layer in (site.layer, *(reader.layer for reader in site.paths.readers)):
+        yield from dict.fromkeys((layer.node.name or "", layer.holder.name or ""))
 
 
-def _touched(site: _Site) -> list[str]:
-    return [
-        *(n.name or "" for n in (site.layer.node, site.layer.holder)),
-        *(reader.layer.node.name or "" for reader in site.paths.readers),
-    ]
+def _apply(site: _Site, factors: Vector) -> None:
+    site.layer.divide_outputs(factors.astype(np.float32))
+    for reader in site.paths.readers:
+        spread = np.repeat(factors, reader.place.repeat).astype(np.float32)
+        reader.layer.multiply_inputs(spread)
 
 
-def _brings_scales() -> Finding:
-    return declined(
-        NAME, "", "the model brings scales of its own, which fit its weights as they are"
-    )
+def _axes(sites: list[_Site]) -> dict[str, int]:
+    """The tensors to observe, with the axis of their channels."""
+    places = [site.head for site in sites]
+    places += [reader.place for site in sites for reader in site.paths.readers]
+    return {place.value.name or "": place.axis for place in places}
 
 
-def _apply(sites: list[_Site], observed: Mapping[str, ChannelValues], scheme: Scheme) -> list[str]:
-    """Rewrite the layers in place; the names of those whose outputs were divided."""
-    weight, activation = scheme.weight, scheme.activation
-    if weight is None or activation is None:
-        return []
-    changed: dict[str, None] = {}
-    sweeps = 1 if weight.granularity != "per_tensor" else _SWEEPS
-    for _ in range(sweeps):
+def _samples(given: RepairInput, first: int = 0, step: int = 1) -> Iterator[Sample]:
+    return islice(islice(given.source, given.limit), first, None, step)
+
+
+def _balance_weights(sites: list[_Site], model: ir.Model, given: RepairInput) -> list[_Site]:
+    """Equation 11 of the paper, until all pairs rest."""
+    observed = observe_channels(model, _samples(given), _axes(sites), threads=given.threads)
+    totals = {site.key: np.ones(site.layer.outputs) for site in sites}
+    for _ in range(_SWEEPS):
         largest = 0.0
         for site in sites:
-            factors = _factors(site, observed, activation, weight)
-            if factors is None:
-                continue
-            # divisions of one sweep are seen by the next one
-            site.layer.divide_outputs(factors.astype(np.float32))
-            for reader in site.paths.readers:
-                spread = np.repeat(factors, reader.place.repeat).astype(np.float32)
-                reader.layer.multiply_inputs(spread)
-            changed[site.layer.node.name or ""] = None
+            first = site.layer.matrix.astype(np.float64).reshape(site.layer.outputs, -1)
+            columns = [
+                columns_of(r.layer.matrix.astype(np.float64), len(first), by_row=False)
+                for r in site.paths.readers
+            ]
+            wanted = totals[site.key] * between_weights(first, np.max(columns, axis=0))
+            head = observed[site.key]
+            fitting = within_bounds(wanted, head, site.bound, CHOICES[0].headroom)
+            factors = fitting / totals[site.key]
+            _apply(site, factors)
+            totals[site.key] = fitting
             largest = max(largest, float(np.abs(np.log(factors)).max()))
         if largest < _SETTLED:
             break
-    return list(changed)
+    return [site for site in sites if np.abs(np.log(totals[site.key])).max() > _SETTLED]
 
 
-def _factors(
-    site: _Site,
-    observed: Mapping[str, ChannelValues],
+def _balance_ranges(
+    sites: list[_Site],
+    model: ir.Model,
+    given: RepairInput,
     activation: NumberFormat,
     weight: NumberFormat,
-) -> Vector | None:
-    """One factor per channel; None where the tensor is best as it is."""
-    channels = site.layer.outputs
-    head = observed[site.head.value.name or ""]
-    readers = [reader.layer.matrix.astype(np.float64) for reader in site.paths.readers]
-    floors, pinned = _bounds(site, observed)
+) -> list[_Site]:
+    """The ranges of activations against the rows of weights; every tensor on its own, since
+    neither changes by what is done to another."""
+    seen = observe_channels(model, _samples(given, 0, 2), _axes(sites), threads=given.threads)
+    by_node = {site.layer.node.name: site for site in sites}
+    columns = {site.key: site.columns for site in sites}
+    options = {
+        site.key: {
+            choice: between_ranges(seen[site.key], site.bound, columns[site.key], choice)
+            for choice in CHOICES
+        }
+        for site in sites
+    }
+    unchanged = Choice(0.0, 1.0)
+    for site in sites:
+        options[site.key][unchanged] = np.ones(site.layer.outputs)
+    lost, whole = _lost(sites, model, given, seen, options)
+    chosen: dict[str, Choice] = {}
+    for site in sites:
+        head, key = seen[site.key], site.key
+        reads = [_read(reader.layer, reader.place, by_node, seen) for reader in site.paths.readers]
+        errors = {
+            choice: noise(factors, head, lost[key][choice], reads, activation, weight)
+            for choice, factors in options[key].items()
+        }
+        best = min(errors, key=errors.__getitem__)
+        if errors[best] < _WORTH * errors[unchanged]:
+            chosen[key] = best
+    for site in sites:
+        if site.key in chosen:
+            head = whole[site.key]
+            _apply(site, between_ranges(head, site.bound, columns[site.key], chosen[site.key]))
+    return [site for site in sites if site.key in chosen]
 
-    def adapt(factors: Vector) -> Vector:
-        return np.where(pinned, 1.0, np.maximum(factors, floors))
 
-    if weight.granularity == "per_tensor":
-        first = site.layer.matrix.astype(np.float64)
-        columns = np.max([_columns(matrix, channels, None) for matrix in readers], axis=0)
-        return adapt(between_weights(first.reshape(channels, -1), columns))
-    squares = [observed[r.place.value.name or ""].mean_square for r in site.paths.readers]
-
-    def cost(factors: Vector) -> float:
-        return noise(factors, head.minimum, head.maximum, squares, readers, activation, weight)
-
-    columns = np.max([_columns(matrix, channels, (2, 3)) for matrix in readers], axis=0)
-    return best(candidates(head.magnitude, columns), cost, adapt)
-
-
-def _columns(matrix: Matrix, channels: int, rows: tuple[int, int] | None) -> Vector:
-    """Largest magnitudes per channel, (C,), of weights (G, O, I, P); relative to those of their row
-    where `rows` has the axes of one."""
-    size = np.abs(matrix)
-    if rows is not None:
-        size = size / np.maximum(size.max(axis=rows, keepdims=True), _TINY)
-    per_input = size.max(axis=(1, 3)).reshape(channels, -1)
-    return np.asarray(per_input.max(axis=1))
+def _read(layer: Layer, place: Place, sites: Mapping[str | None, _Site], seen: Observed) -> Read:
+    """The reader's weights, its inputs, and what noise at its outputs is worth."""
+    matrix = layer.matrix.astype(np.float64)
+    power = seen[place.value.name or ""].mean_square
+    behind = sites.get(layer.node.name)
+    if behind is None:
+        whole = float(output_power(matrix, power).sum())
+        return Read(matrix, power, np.full(layer.outputs, 1.0 / max(whole, _TINY)))
+    worth = np.zeros(layer.outputs)
+    for reader in behind.paths.readers:
+        inputs = seen[reader.place.value.name or ""].mean_square
+        worth += worth_of_inputs(reader.layer.matrix.astype(np.float64), inputs, layer.outputs)
+    return Read(matrix, power, worth)
 
 
-def _bounds(
-    site: _Site, observed: Mapping[str, ChannelValues]
-) -> tuple[Vector, npt.NDArray[np.bool_]]:
-    """The least factors that Clip nodes leave, and whether a channel has to stay, both (C,)."""
-    channels = site.layer.outputs
-    floors, pinned = np.zeros(channels), np.zeros(channels, bool)
-    for place, bound in site.paths.bounded:
-        top = observed[place.value.name or ""].maximum.reshape(channels, -1).max(axis=1)
-        share = np.maximum(top, 0.0) * _MARGIN / bound
-        floors, pinned = np.maximum(floors, share), pinned | (share >= 1.0)
-    return floors, pinned
+def _lost(
+    sites: list[_Site],
+    model: ir.Model,
+    given: RepairInput,
+    seen: Observed,
+    options: Mapping[str, Mapping[Choice, Vector]],
+) -> tuple[dict[str, dict[Choice, Vector]], dict[str, ChannelValues]]:
+    """Mean squares, (C,), of what the second half of the data loses at the ends of the range that
+    the first half gives each option; and the channel values of both halves."""
+    axes = {site.key: site.head.axis for site in sites}
+    whole = {site.key: seen[site.key] for site in sites}
+    lost = {key: {c: np.zeros(len(f)) for c, f in found.items()} for key, found in options.items()}
+    bounds = {site.key: site.bound for site in sites}
+    counts = dict.fromkeys(axes, 0)
+    for tensors in tensors_of(model, _samples(given, 1, 2), axes, threads=given.threads):
+        for key, array in tensors.items():
+            new = ChannelValues.of(array, axes[key])
+            whole[key] = whole[key] + new
+            counts[key] += new.count
+            rows = by_channel(array, axes[key])
+            for choice, factors in options[key].items():
+                low, high = span(factors, seen[key])
+                top = np.minimum(high, bounds[key]) * factors
+                out = np.flatnonzero((new.maximum > top) | (new.minimum < low * factors))
+                if out.size:
+                    kept = np.clip(rows[out], (low * factors)[out, None], top[out, None])
+                    lost[key][choice][out] += ((rows[out] - kept) ** 2).sum(axis=1)
+    for key, found in lost.items():
+        for choice in found:
+            found[choice] = found[choice] / max(counts[key], 1)
+    return lost, whole
