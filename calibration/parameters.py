@@ -6,6 +6,7 @@ With integers in [qmin, qmax] and a range [rmin, rmax] that contains zero:
                          zero_point = round(qmin - rmin / scale)
     symmetric, signed:   scale = max(-rmin, rmax) / qmax,        zero_point = 0
     symmetric, unsigned: scale = max(-rmin, rmax) / (qmax - m),  zero_point = m = (qmax + 1) / 2
+    symmetric, no negative values, `whole_range_if_positive`: as asymmetric, zero_point = qmin
 
 Computed in float64; the scale is then rounded to float32, the form it is stored in. A format with
 float16 or bfloat16 scales takes the next such number upwards, so that the range stays covered.
@@ -69,7 +70,8 @@ def kept_parameters(stored: Stored, number: NumberFormat) -> QuantParams | None:
     zero_point = stored.zero_point - QMIN[stored.dtype] + qmin
     middle = 0 if qmin < 0 else (qmax + 1) // 2
     scale = storable_scale(stored.scale, number)
-    if (number.symmetric and zero_point != middle) or not math.isfinite(scale):
+    allowed = {middle, qmin} if number.whole_range_if_positive else {middle}
+    if (number.symmetric and zero_point not in allowed) or not math.isfinite(scale):
         return None
     return QuantParams(scale, zero_point)
 
@@ -82,7 +84,8 @@ def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
         return kept
     qmin, qmax = limits(number)
     middle = 0 if qmin < 0 else (qmax + 1) // 2
-    if number.symmetric:
+    symmetric = number.symmetric and not (number.whole_range_if_positive and real.low >= 0.0)
+    if symmetric:
         scale = max(-real.low, real.high) / (qmax - middle)
     else:
         scale = (real.high - real.low) / (qmax - qmin)
@@ -90,7 +93,7 @@ def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
         return QuantParams(1.0, middle)
     if number.scale_dtype != "float32":
         scale = storable_scale(scale, number)
-    zero_point = middle if number.symmetric else round(qmin - real.low / scale)
+    zero_point = middle if symmetric else round(qmin - real.low / scale)
     return QuantParams(storable_scale(scale, number), min(max(zero_point, qmin), qmax))
 
 

@@ -42,6 +42,9 @@ class NumberFormat:
     symmetric: bool  # zero_point is 0 (signed) or mid-range (unsigned)
     granularity: Granularity = "per_tensor"
     narrow_range: bool = False  # signed values stay in [-qmax, qmax]: int8 in [-127, 127]
+    #: a tensor of a symmetric format that has no negative values counts from qmin, so that no
+    #: integer is wasted: its zero point is qmin (where the target stores it unsigned, 0)
+    whole_range_if_positive: bool = False
     block_size: int = 0  # values along the reduced axis that share a scale, where `per_block`
     #: scales are numbers of this type, where the target stores them so; always kept as float32
     scale_dtype: Literal["float32", "float16", "bfloat16"] = "float32"

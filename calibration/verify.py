@@ -4,8 +4,8 @@ Checked on the finished graph, independently of how it was made:
 1. every quantized node is there, and each float input comes from a DequantizeLinear: activations
    per tensor in the activation type, weights in the weight type, bias int32;
 2. every float output goes to QuantizeLinear only, or is fused with the activation that reads it;
-3. symmetric formats have zero point 0 (mid-range when unsigned), narrow weights avoid qmin, scales
-   are numbers of the type that stores them;
+3. symmetric formats have zero point 0 (mid-range when unsigned; or qmin, where they allow it),
+   narrow weights avoid qmin, scales are numbers of the type that stores them;
 4. per-channel weights are quantized along the channel axis;
 5. bias scale = float32(s_in) * float32(s_w), zero point 0, present where the scheme demands it;
 6. shared-scale operators carry one scale and zero point; prescribed outputs carry theirs;
@@ -152,7 +152,8 @@ def _check_format(name: str | None, found: TensorQuantization, number: NumberFor
     if found.zero_point.dtype != np.dtype(number.dtype):
         _broken(name, f"is {found.zero_point.dtype}, not {number.dtype}", "rule 1")
     middle = 0 if number.dtype.startswith("int") else (limits(number)[1] + 1) // 2
-    if number.symmetric and (found.zero_point != middle).any():
+    allowed = (middle, limits(number)[0]) if number.whole_range_if_positive else (middle,)
+    if number.symmetric and not np.isin(found.zero_point, allowed).all():
         _broken(name, "has a zero point in a symmetric format", "rule 3")
     if (found.scale != found.scale.astype(number.scale_dtype).astype(np.float32)).any():
         _broken(name, f"has a scale that is not a {number.scale_dtype} number", "rule 3")

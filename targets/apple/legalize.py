@@ -22,6 +22,7 @@ from edgewise.targets.apple.overwritten import drop_overwritten
 from edgewise.targets.apple.rank_limit import limit_rank
 from edgewise.targets.apple.redundant_pairs import drop_redundant_pairs
 from edgewise.targets.apple.states import State, states_of
+from edgewise.targets.apple.unsigned_pairs import store_unsigned
 from edgewise.targets.apple.whole_layers import join_layers
 
 
@@ -70,5 +71,6 @@ def legalize(
         declined |= limited.declined
     join_layers(model)
     drop_redundant_pairs(model)
+    store_unsigned(model)
     flatten_layers(model)
     return LegalModel(model, declined, states_of(model.graph, states or {}), limited.shapes)

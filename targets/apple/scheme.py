@@ -4,9 +4,12 @@ Apple's own quantizers (coremltools guide, "Quantizing Weights and Activations")
 int8, symmetric, one scale per tensor; weights int8, symmetric, one scale per output channel; biases
 in float; and `quantize -> dequantize -> op [-> activation] -> quantize` around each layer, with the
 activations of `FUSED_ACTIVATIONS`, which therefore stay nodes of their own; a bias that is added
-behind a product is part of the layer. What only moves elements keeps its input's scale, so that no
-rounding is added. Scales are chosen among the float16 numbers, because a package that computes
-in float16 stores them so: the package then carries exactly the scales of its QDQ model.
+behind a product is part of the layer. Tensors without negative values, such as those behind a ReLU,
+take all 256 integers, as Apple's quantizers have it ("always affine" layers there): the QDQ model
+counts them from -128, the package from 0 in uint8 (`unsigned_pairs`). What only moves elements
+keeps its input's scale, so that no rounding is added. Scales are chosen among the float16 numbers,
+because a package that computes in float16 stores them so: the package then carries exactly the
+scales of its QDQ model.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ SHARED_SCALE_OPS = frozenset(
 W8A8 = Scheme(
     target="apple",
     precision="w8a8",
-    activation=NumberFormat("int8", symmetric=True, scale_dtype="float16"),
+    activation=NumberFormat(
+        "int8", symmetric=True, scale_dtype="float16", whole_range_if_positive=True
+    ),
     weight=NumberFormat(
         "int8",
         symmetric=True,
