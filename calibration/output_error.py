@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,19 @@ class Observed:
     classes: int | None
 
 
-def observed_outputs(gated: GatedModel, hub: ir.Model, measure: Measure = "auto") -> list[Observed]:
+class Instrumented(Protocol):
+    """A changed QDQ model: `values` leads from a quantized tensor to what its readers see."""
+
+    @property
+    def model(self) -> ir.Model: ...
+
+    @property
+    def values(self) -> Mapping[str, str]: ...
+
+
+def observed_outputs(
+    gated: Instrumented, hub: ir.Model, measure: Measure = "auto"
+) -> list[Observed]:
     """One value for each floating-point output of the hub model.
 
     `auto` takes what a softmax gives for class scores, `classes` every output, along the last axis.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -88,8 +89,8 @@ def quantize_with_findings(
         recipe: what was chosen; its repairs are in the model already.
 
     Raises:
-        UsageError: unknown method or excluded node, a percentile out of range, or tensors without
-            a range where there are no statistics.
+        UsageError: unknown method, excluded node or clipped tensor, a percentile or clipped range
+            that is none, or tensors without a range where there are no statistics.
         UnsupportedPrecision: the scheme has no integer activations, or has block-wise weights.
         ModelError: the model is quantized already, the statistics are another model's or lack a
             tensor, or nothing in the model can be quantized.
@@ -172,7 +173,18 @@ def _check_arguments(model: ir.Model, statistics: Statistics, recipe: Recipe) ->
         raise UsageError(f"the percentile must be above 0 and at most 100, not {recipe.percentile}")
     if is_quantized_model(model):
         raise ModelError("the model is quantized already", remedy="Start from the float model.")
+    _check_clipped(model, recipe)
     statistics.check_model(model)
+
+
+def _check_clipped(model: ir.Model, recipe: Recipe) -> None:
+    known = {value.name for value in model.graph.inputs}
+    known |= {value.name for node in model.graph for value in node.outputs}
+    for name, (low, high) in recipe.clipped.items():
+        if name not in known:
+            raise UsageError(f"the model has no tensor '{name}' whose range could be clipped")
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise UsageError(f"the range of '{name}' must be two finite numbers, not {low}..{high}")
 
 
 def _ranges(
@@ -188,7 +200,7 @@ def _ranges(
 
     `same` names observed tensors for those that hold the same elements; `masks` has ranges that
     take the place of what was observed, `known` what the model's source chose, which is taken
-    before statistics.
+    before the recipe's clipped ranges, and these before statistics.
     """
     choose = range_method(recipe.method)
     ranges = {name: known_range(found) for name, found in known.items()}
@@ -208,7 +220,9 @@ def _ranges(
     derive_ranges(model, missing if known else (), ranges, exactly=True)
     for name in missing:
         observed = same.get(name, name)
-        if name not in ranges and observed in statistics.tensors:
+        if name not in ranges and observed in recipe.clipped:
+            ranges[name] = Range.around_zero(*recipe.clipped[observed])
+        elif name not in ranges and observed in statistics.tensors:
             ranges[name] = choose(statistics.tensors[observed], recipe.percentile)
     if known:
         left = missing_activations(model, placement, ranges)

@@ -178,8 +178,8 @@ def _message(better: Mapping[str, _Rounded], kept: Iterable[str]) -> str:
     )
     share = float(np.exp(np.log(after / before).mean())) if chosen else 1.0
     return (
-        f"{len(chosen)} weights are rounded so that outputs stay: their squared error is {share:.2f}"
-        " times that of rounding to nearest (geometric mean over weights)"
+        f"{len(chosen)} weights are rounded so that outputs stay: their squared error is"
+        f" {share:.2f} times that of rounding to nearest (geometric mean over weights)"
     )
 
 

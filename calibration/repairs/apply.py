@@ -9,6 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from edgewise.calibration.collect import collect_statistics
+from edgewise.calibration.repairs.ada_round import ada_round
 from edgewise.calibration.repairs.base import Repair, RepairInput
 from edgewise.calibration.repairs.equalization import equalize
 from edgewise.calibration.statistics import Statistics, model_hash
@@ -16,7 +17,9 @@ from edgewise.errors import UsageError
 from edgewise.findings import Finding
 
 #: every repair that a user can name
-REPAIRS: Mapping[str, Repair] = MappingProxyType({"equalize": equalize})
+REPAIRS: Mapping[str, Repair] = MappingProxyType(
+    {"equalize": equalize, "ada_round": ada_round}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ of its own.
 | Gemm | (1, N, K) | a row of A |
 | MatMul with a constant matrix | (1, N, K) | a vector along the last axis of A |
 
-Inputs x are those of the float model: H then belongs to the layer alone, not to how the layers before
-it happen to be quantized, one pass serves all layers, and rounding that was found for one scheme
-serves each other with the same weights.
+Inputs x are those of the float model: H then belongs to the layer alone, not to how the layers
+before it happen to be quantized, one pass serves all layers, and rounding that was found for one
+scheme serves each other with the same weights.
 """
 
 from __future__ import annotations

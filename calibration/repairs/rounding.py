@@ -68,8 +68,10 @@ def relax(rows: Rows, gram: Floats, iterations: int) -> Floats:
     """Integers by step 1."""
     floor = _floor(rows)
     part = rows.steps - floor
-    price = np.maximum(output_change(rows, rows.nearest, gram), np.finfo(np.float32).tiny)
-    weight = (2 * rows.scale / price[..., None]).astype(np.float32)
+    price = output_change(rows, rows.nearest, gram)[..., None]
+    # a row that is on the grid already has no price, and nothing to win
+    weight = np.where(price > 1e-30, 2 * rows.scale / np.maximum(price, 1e-30), 0)
+    weight = weight.astype(np.float32)
     start = np.clip(part, 0.01, 0.99)
     variable = np.log((start - _STRETCH_LOW) / (_STRETCH_HIGH - start)).astype(np.float32)
     first, second = np.zeros_like(variable), np.zeros_like(variable)
