@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from edgewise.calibration.masks import masked_tensors
-from edgewise.calibration.statistics import Statistics, TensorStatistics, model_hash
+from edgewise.calibration.observer import Observer
+from edgewise.calibration.statistics import Statistics, proto_hash
+from edgewise.calibration.tensor_statistics import Running
 from edgewise.data.source import Array, DataSource, Sample
 from edgewise.errors import DataError, ModelError, UsageError
 from edgewise.graph import OrtSession
@@ -49,32 +53,36 @@ def collect_statistics(
         raise UsageError(f"the calibration limit must be at least 1, not {limit}")
     names = _selected(model, tensors)
     inputs = [v.name or "" for v in model.graph.inputs if v.name not in model.graph.initializers]
-    session = OrtSession(_with_outputs(model, names), threads=threads, optimize="all")
-    computed = [name for name in names if name not in set(inputs)]
+    observer = Observer.of(model, names)
+    fetched = observer.fetched
+    proto = ir.to_proto(model)
+    session = OrtSession(_with_outputs(proto, fetched), threads=threads, optimize="all")
+    of_model = proto_hash(proto)
+    computed = [name for name in fetched if name not in set(inputs)]
     total = len(source) if limit is None else min(limit, len(source))
 
-    totals: dict[str, TensorStatistics] = {}
+    totals = {name: Running() for name in names}
     samples = 0
     workers = max(threads, 1)
     with ThreadPoolExecutor(workers) as pool:
         for sample in progress.track(islice(source, limit), "calibrating", total):
             _check_feeds(sample, inputs)
-            fed = {name: sample.feeds[name] for name in names if name in sample.feeds}
+            fed = {name: sample.feeds[name] for name in fetched if name in sample.feeds}
             values = fed | (session.run(sample.feeds, computed) if computed else {})
-            shares = [dict(list(values.items())[first::workers]) for first in range(workers)]
-            # one worker needs no other thread, and handing tensors over would cost as much again
-            reduced = map(_reduced, shares) if workers == 1 else pool.map(_reduced, shares)
+            counted = observer.counted(values)
+            shares = [dict(list(counted.items())[first::workers]) for first in range(workers)]
+            add = partial(observer.add, totals=totals)
             try:
-                new = {name: part for share in reduced for name, part in share.items()}
+                # one worker needs no other thread: handing tensors over would cost as much again
+                for _ in map(add, shares) if workers == 1 else pool.map(add, shares):
+                    pass
             except ValueError as error:
-                raise _not_finite(sample, values) from error
-            for name, part in new.items():
-                totals[name] = totals[name] + part if name in totals else part
+                raise _not_finite(sample, counted) from error
             samples += 1
     if not samples:
         raise DataError("there are no calibration samples", where=source.description)
-    ordered = {name: totals[name] for name in names if name in totals}
-    return Statistics(ordered, samples, model_hash(model), (_data_hash(source, samples),))
+    observed = {name: total.statistics() for name, total in totals.items() if total}
+    return Statistics(observed, samples, of_model, (_data_hash(source, samples),))
 
 
 def observed_tensors(model: ir.Model) -> tuple[str, ...]:
@@ -100,25 +108,23 @@ def _selected(model: ir.Model, tensors: Collection[str] | None) -> tuple[str, ..
     return tuple(name for name in known if name in set(tensors))
 
 
-def _with_outputs(model: ir.Model, names: Collection[str]) -> ir.Model:
-    """A copy whose outputs include the named node outputs."""
-    copy = ir.from_proto(ir.to_proto(model))
-    present = {value.name for value in copy.graph.outputs}
-    for node in copy.graph:
-        for value in node.outputs:
-            if value.name in names and value.name not in present:
-                copy.graph.outputs.append(value)
-    return copy
+def _with_outputs(proto: onnx.ModelProto, names: Collection[str]) -> bytes:
+    """The model with further outputs: those of the named that are outputs of nodes."""
+    present = {value.name for value in proto.graph.output}
+    count = len(present)
+    computed = (name for node in proto.graph.node for name in node.output)
+    for name in dict.fromkeys(computed):
+        if name in names and name not in present:
+            proto.graph.output.add().name = name  # a name is enough where a type is inferred
+    data = proto.SerializeToString()
+    del proto.graph.output[count:]
+    return data
 
 
 def _check_feeds(sample: Sample, inputs: Collection[str]) -> None:
     for name in inputs:
         if name not in sample.feeds:
             raise DataError(f"the sample has no array for input '{name}'", where=sample.name)
-
-
-def _reduced(values: Mapping[str, Array]) -> dict[str, TensorStatistics]:
-    return {name: TensorStatistics.of(array) for name, array in values.items() if array.size}
 
 
 def _not_finite(sample: Sample, values: Mapping[str, Array]) -> DataError | ModelError:

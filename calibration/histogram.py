@@ -24,16 +24,32 @@ SAMPLE_STRIDE = 11
 WIDELY_SAMPLED_ABOVE = 262_144
 WIDE_STRIDE = 37
 #: values below 2**-100 share the two bins beside zero
-_MIN_EXPONENT = -100
+MIN_EXPONENT = -100
 #: float32 arithmetic on the values loses nothing while they are scaled up
 _FLOAT32_SCALES_UP = 11
 
 
 def sampled(flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The values of a flat array that enter its histogram: a view."""
+    """The values of a flat array that enter its histogram, side by side in memory."""
     if flat.size <= SAMPLED_ABOVE:
         return flat
-    return flat[:: SAMPLE_STRIDE if flat.size <= WIDELY_SAMPLED_ABOVE else WIDE_STRIDE]
+    stride = SAMPLE_STRIDE if flat.size <= WIDELY_SAMPLED_ABOVE else WIDE_STRIDE
+    return np.ascontiguousarray(flat[::stride])
+
+
+def exponent_of(largest: float) -> int:
+    """The smallest exponent of a histogram that holds values of this magnitude."""
+    # frexp: largest = m * 2**e with m < 1, so every value lies strictly inside the range
+    return max(math.frexp(largest)[1], MIN_EXPONENT) if largest else MIN_EXPONENT
+
+
+def counted(values: npt.NDArray[Any], exponent: int) -> npt.NDArray[np.int64]:
+    """The counts of finite values in the bins over [-2**exponent, 2**exponent)."""
+    exact = np.float32 if exponent <= _FLOAT32_SCALES_UP else np.float64
+    scaled = np.multiply(values, exact(math.ldexp(_HALF, -exponent)), dtype=exact)
+    bins = np.floor(scaled, out=scaled).astype(np.int32)
+    bins += _HALF
+    return np.bincount(bins, minlength=BINS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +62,8 @@ class Histogram:
     @classmethod
     def of(cls, values: npt.NDArray[Any], largest: float) -> Histogram:
         """The histogram of finite `values`, none of which exceeds `largest` in magnitude."""
-        # frexp: largest = m * 2**e with m < 1, so every value lies strictly inside the range
-        exponent = max(math.frexp(largest)[1], _MIN_EXPONENT) if largest else _MIN_EXPONENT
-        exact = np.float32 if exponent <= _FLOAT32_SCALES_UP else np.float64
-        scaled = np.multiply(values, exact(math.ldexp(_HALF, -exponent)), dtype=exact)
-        bins = np.floor(scaled, out=scaled).astype(np.int32)
-        bins += _HALF
-        return cls(exponent, np.bincount(bins, minlength=BINS))
+        exponent = exponent_of(largest)
+        return cls(exponent, counted(values, exponent))
 
     @property
     def width(self) -> float:

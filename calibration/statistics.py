@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 from edgewise.calibration import statistics_file
@@ -97,7 +98,11 @@ def model_hash(model: ir.Model) -> str:
 
     Inferred shapes, doc strings and producer fields do not count.
     """
-    proto = ir.to_proto(model)
+    return proto_hash(ir.to_proto(model))
+
+
+def proto_hash(proto: onnx.ModelProto) -> str:
+    """`model_hash` of a serialized form, which loses what does not count."""
     for part in ("doc_string", "producer_name", "producer_version", "metadata_props"):
         proto.ClearField(part)
     for part in ("doc_string", "value_info", "metadata_props"):

@@ -17,7 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgewise.calibration.histogram import Histogram, sampled
+from edgewise.calibration.histogram import (
+    BINS,
+    MIN_EXPONENT,
+    Histogram,
+    counted,
+    exponent_of,
+    sampled,
+)
 
 Array = npt.NDArray[Any]
 Channels = npt.NDArray[np.float32]
@@ -62,7 +69,9 @@ class TensorStatistics:
         Raises:
             ValueError: the array holds NaN or infinity.
         """
-        return Observation.of(array, channels=channels).statistics()
+        running = Running()
+        running.add(Observation.of(array, channels=channels))
+        return running.statistics()
 
     @property
     def mean_minimum(self) -> float:
@@ -114,21 +123,64 @@ class Observation:
         low, high = function(self.low), function(self.high)
         return Observation(low, high, function(self.values), self.count, self.has_channels)
 
-    def statistics(self) -> TensorStatistics:
-        """Raises ValueError where the array holds NaN or infinity."""
-        minimum, maximum = float(self.low.min()), float(self.high.max())  # NaN survives both
-        if not (math.isfinite(minimum) and math.isfinite(maximum)):
+    def holding(self, value: np.float32) -> Observation:
+        """With a value that counts as an extreme only."""
+        low, high = np.minimum(self.low, value), np.maximum(self.high, value)
+        return Observation(low, high, self.values, self.count, self.has_channels)
+
+
+class Running:
+    """Statistics of one tensor in the making: what `+` gives, added up in place."""
+
+    __slots__ = ("_arrays", "_count", "_counts", "_exponent", "_high", "_low", "_maxima",
+                 "_maximum", "_minima", "_minimum")  # fmt: skip
+
+    def __init__(self) -> None:
+        self._count = self._arrays = self._minima = self._maxima = 0
+        self._exponent, self._counts = MIN_EXPONENT, np.zeros(BINS, np.int64)
+        self._low: Channels | None = None
+        self._high: Channels | None = None
+        self._minimum, self._maximum = math.inf, -math.inf
+
+    def __bool__(self) -> bool:
+        """Whether any array was added."""
+        return self._arrays > 0
+
+    def add(self, seen: Observation) -> None:
+        """One more array. Raises ValueError where it holds NaN or infinity."""
+        low, high = float(seen.low.min()), float(seen.high.max())  # NaN survives both
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("NaN or infinity")
+        exponent = exponent_of(max(abs(low), abs(high)))
+        if exponent > self._exponent:
+            self._counts = Histogram(self._exponent, self._counts).widened(exponent).counts
+            self._exponent = exponent
+        self._counts += counted(seen.values, self._exponent)
+        self._join_channels(seen)
+        self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
+        self._count += seen.count
+        self._arrays += 1
+        self._minima += in_units(low)
+        self._maxima += in_units(high)
+
+    def _join_channels(self, seen: Observation) -> None:
+        first = not self._arrays
+        low, high = (seen.low, seen.high) if seen.has_channels else (None, None)
+        self._low = low if first else _joined(np.minimum, self._low, low)
+        self._high = high if first else _joined(np.maximum, self._high, high)
+
+    def statistics(self) -> TensorStatistics:
+        """Of the arrays so far, of which there must be one."""
         return TensorStatistics(
-            minimum,
-            maximum,
-            self.count,
-            Histogram.of(self.values, max(abs(minimum), abs(maximum))),
-            1,
-            in_units(minimum),
-            in_units(maximum),
-            self.low if self.has_channels else None,
-            self.high if self.has_channels else None,
+            self._minimum,
+            self._maximum,
+            self._count,
+            Histogram(self._exponent, self._counts.copy()),
+            self._arrays,
+            self._minima,
+            self._maxima,
+            self._low,
+            self._high,
         )
 
 
@@ -148,8 +200,10 @@ def _extremes(array: Array) -> tuple[Channels | None, Channels | None]:
     if array.ndim < 4:
         rows = array.reshape(-1, array.shape[-1])
         return rows.min(axis=0), rows.max(axis=0)
-    rows = array.reshape(array.shape[0] * array.shape[1], -1)
-    low, high = rows.min(axis=1), rows.max(axis=1)
+    # twice as fast as a reduction along the rows of a matrix, where rows are short
+    starts = np.arange(0, array.size, math.prod(array.shape[2:]))
+    flat = array.reshape(-1)
+    low, high = np.minimum.reduceat(flat, starts), np.maximum.reduceat(flat, starts)
     if array.shape[0] > 1:
         low, high = (side.reshape(array.shape[:2]) for side in (low, high))
         low, high = low.min(axis=0), high.max(axis=0)

@@ -30,7 +30,10 @@ def test_extremes_and_histograms_are_those_of_all_samples_together(model, source
     values = [all_activations(model, sample.feeds) for sample in source]
     assert found.samples == 5
     assert tuple(found.tensors) == observed_tensors(model)
+    padded = {node.outputs[0].name for node in model.graph if node.op_type == "Pad"}
     for name, tensor in found.tensors.items():
+        if name in padded:  # see test_calibration_padding
+            continue
         whole = np.concatenate([value[name].ravel() for value in values])
         assert (tensor.minimum, tensor.maximum) == (whole.min(), whole.max())
         assert tensor.count == whole.size
