@@ -26,6 +26,7 @@ from edgewise.exporters.trial_inputs import (
     resized,
     sizes_of,
 )
+from edgewise.exporters.unrunnable import refuse_failing_kernel
 from edgewise.graph import OrtSession
 
 #: per output, relative to its largest magnitude; rounding alone gives about 1e-6 on deep CNNs
@@ -232,6 +233,7 @@ class _Pair:
         try:
             wanted = self._run(feed)
         except Exception as error:  # see above
+            self._refuse_what_never_runs(feed)
             raise _NotComparable(_line(error)) from error
         found = self._run_hub(feed, where)
         if len(found) != len(wanted):
@@ -251,6 +253,13 @@ class _Pair:
             output.add_errors(difference, ratio)
             if new:
                 output.add_rows(reference, array)
+
+    def _refuse_what_never_runs(self, feed: Feed) -> None:
+        """Raises UnrunnableModel."""
+        try:
+            self._session.run(feed)
+        except ModelError as error:
+            refuse_failing_kernel(error, self._hub)
 
     def _run_hub(self, feed: Feed, where: str) -> dict[str, Array]:
         try:
