@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewise.data.source import InputSpec
 from edgewise.errors import EdgewiseError, ModelError
+from edgewise.exporters.chance import drawing_node
 from edgewise.exporters.comparison import compare, same_top
 from edgewise.exporters.divergence import Difference, difference_error
+from edgewise.exporters.not_finite import not_finite_weights
 from edgewise.exporters.opened import Array, OpenedModel
 from edgewise.exporters.trial_inputs import (
     free_sizes,
@@ -110,6 +113,11 @@ def measure_parity(
     first = next(examples, None)
     kind = "random" if first is None else "real"
     tolerance = opened.tolerance or (HALF_TOLERANCE if _has_half_precision(hub) else TOLERANCE)
+    if drawing := drawing_node(hub):
+        reason = (
+            f"it gives another result each time it is run, since {drawing} draws random numbers"
+        )
+        return Parity(None, None, 0, tolerance, kind, reason)
     is_free = bool(free_sizes(specs, 0))
     if first is None:
         feeds: Iterable[Feed] = random_feeds(specs, 1 if is_free else _RANDOM_SAMPLES, hub)
@@ -246,6 +254,13 @@ class _Pair:
             array = found[output.name]
             difference, ratio = compare(reference, array)
             if ratio > self._tolerance:
+                if np.isnan(reference).any() and (
+                    weights := not_finite_weights(self._opened.model)
+                ):
+                    raise _NotComparable(
+                        f"it gives NaN, since weight '{next(iter(weights))}' is not finite, and "
+                        "frameworks differ in what they make of that"
+                    )
                 if not self._is_repeatable(feed, wanted):
                     raise _NotComparable("the source gives another result each time it is run")
                 shown = Difference(output.name, difference, ratio, self._tolerance, where)
