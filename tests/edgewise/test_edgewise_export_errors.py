@@ -173,6 +173,18 @@ def test_a_factory_that_gives_no_model(fails, tmp_path):
     fails("needs.py:make", 2, "takes arguments", "width")
 
 
+def test_code_that_ends_the_program(fails, run, tmp_path):
+    """Scripts do that: they parse a command line, or train when they are imported."""
+    (tmp_path / "quits.py").write_text("import sys\ndef make():\n    sys.exit(7)\n")
+    fails(
+        "quits.py:make", 3, "quits.py:make: the factory failed", "SystemExit: 7 (quits.py, line 3)"
+    )
+    (tmp_path / "script.py").write_text("raise SystemExit('usage: script.py DATA')\n")
+    fails("script.py:make", 3, "failed while it was imported", "usage: script.py DATA")
+    (tmp_path / "stopped.py").write_text("def make():\n    raise KeyboardInterrupt\n")
+    assert run("export", "stopped.py:make").code == 130
+
+
 def test_operators_of_other_domains(fails, tmp_path):
     graph = helper.make_graph(
         [helper.make_node("Secret", ["x"], ["y"], "secret", domain="my.company")],
