@@ -57,8 +57,8 @@ def open_function(function: object, options: SourceOptions, where: str) -> Opene
         raise ModelError(
             "is no function of JAX", where=where, why=f"found {type(function).__name__}"
         )
-    inputs = _inputs(function, options, where)
     settled = _in_evaluation(function)
+    inputs = _inputs(function, options, where)
     names = _output_names(jax, settled, inputs, where)
     model = _converted(jax, jax2onnx, settled, inputs, names, where)
 
