@@ -56,6 +56,14 @@ def test_files_of_other_kinds(fails, tmp_path, name):
     fails(name, 3, f"{name}: cannot read", "as a model", "A model is")
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(fails, tmp_path):
+    (tmp_path / "cut.onnx").write_bytes(b"x")  # that it is damaged would be told otherwise
+    (tmp_path / "folder").mkdir()
+    fails("cut.onnx --out folder", 2, "folder: is a folder, not a file", "--out")
+    fails("cut.onnx --out cut.onnx/a/hub.onnx", 2, "cannot write here")
+    fails("cut.onnx --out new/a/hub.onnx", 3, "truncated")
+
+
 def test_folders_of_other_kinds(fails, tmp_path):
     (tmp_path / "empty").mkdir()
     fails("empty", 3, "empty: cannot read this folder as a model", "A model is")
