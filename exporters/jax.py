@@ -89,7 +89,8 @@ def _inputs(function: Callable[..., Any], options: SourceOptions, where: str) ->
             "the shapes of the inputs are not known",
             where=where,
             why=f"the function takes {', '.join(known) or 'any arguments'}",
-            remedy="Give [model] input_shapes, or set input_shapes on the factory.",
+            remedy=f"Give --input-shape {known[0] if known else 'x'}=1,3,224,224 ([model] "
+            "input_shapes), or set input_shapes on the factory.",
         )
     unknown = [name for name in shapes if name not in known]
     missing = [
