@@ -254,11 +254,11 @@ class _Pair:
             array = found[output.name]
             difference, ratio = compare(reference, array)
             if ratio > self._tolerance:
-                if np.isnan(reference).any() and (
+                if _have_nan(reference, array) and (
                     weights := not_finite_weights(self._opened.model)
                 ):
                     raise _NotComparable(
-                        f"it gives NaN, since weight '{next(iter(weights))}' is not finite, and "
+                        f"NaN comes out, since weight '{next(iter(weights))}' is not finite, and "
                         "frameworks differ in what they make of that"
                     )
                 if not self._is_repeatable(feed, wanted):
@@ -291,6 +291,10 @@ class _Pair:
     def _is_repeatable(self, feed: Feed, first: Sequence[Array]) -> bool:
         again = self._run(feed)
         return all(compare(a, b)[1] == 0.0 for a, b in zip(first, again, strict=True))
+
+
+def _have_nan(*arrays: Array) -> bool:
+    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in arrays)
 
 
 def _argmax_reason(value: ir.Value) -> str | None:

@@ -71,11 +71,12 @@ def test_weights_that_are_not_finite_are_told(numbers, told):
     assert warnings == ([f"weights are not finite: {told}"] if told else [])
 
 
-def test_nan_is_not_held_against_the_exporter():
-    """As of Keras, whose ReLU passes NaN on."""
+@pytest.mark.parametrize("given", [np.nan, 0.0])
+def test_nan_is_not_held_against_the_exporter(given):
+    """A framework's ReLU may pass NaN on, or give 0."""
     model = model_of("m = Mul(x, w) y = Relu(m)", w=np.float32([1, np.nan, 1, 1]))
     opened = open_source_model(ir.to_proto(model), SourceOptions())
-    keeps = replace(opened, open_runner=lambda: lambda feed: [np.full((1, 4), np.nan, np.float32)])
+    keeps = replace(opened, open_runner=lambda: lambda feed: [np.full((1, 4), given, np.float32)])
     assert isinstance(keeps, OpenedModel)
     spec = InputSpec("x", (1, 4), np.dtype(np.float32))
     result = measure_parity(keeps, prepare(opened.model), [spec], [])
