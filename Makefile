@@ -4,6 +4,9 @@ DEMO_VENV ?= .venv-demo
 VENV ?= .venv
 PIP_FLAGS = --quiet --disable-pip-version-check --constraint constraints.txt
 
+# one process for each core, and each file of tests in one of them: what they make together stays there
+SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 # what tests of devices start on this machine: a board behind ssh, a phone behind adb
 DEVICE_PACKAGES = adb openssh-client openssh-server
 
@@ -22,10 +25,10 @@ devices: $(VENV)/.ready  ## what tests on ARM64 code need; without it they are s
 	$(VENV)/bin/edgewise emulator install --counter --verbose
 
 test: $(VENV)/.ready  ## the whole test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: $(VENV)/.ready  ## without the tests that take more than about five seconds
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 check: $(VENV)/.ready  ## lint, format and types
 	$(VENV)/bin/ruff check .

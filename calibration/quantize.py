@@ -107,7 +107,7 @@ def quantize_with_findings(
     exclude = [*recipe.float_nodes]
     exclude += [gate for name, gate in gates.items() if name in recipe.float_nodes]
     masks = saturate_masks(work, statistics, scheme, exclude)
-    masks |= dict.fromkeys(gates.values(), _GATE)
+    masks |= {gate: _GATE for gate in gates.values() if gate not in known}
     same = join_biases(work, exclude) if scheme.bias_required else {}
     composites = join(work, exclude) if scheme.whole_composites else Composites()
     placement = place(work, scheme, exclude)
@@ -199,8 +199,9 @@ def _ranges(
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
     `same` names observed tensors for those that hold the same elements; `masks` has ranges that
-    take the place of what was observed, `known` what the model's source chose, which is taken
-    before the recipe's clipped ranges, and these before statistics.
+    take the place of what was observed (masks, and gates of SiLU that nothing is known of), `known`
+    what the model's source chose, which is taken before the recipe's clipped ranges, and these
+    before statistics.
     """
     choose = range_method(recipe.method)
     ranges = {name: known_range(found) for name, found in known.items()}

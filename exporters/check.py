@@ -39,12 +39,20 @@ def checker_problem(model: ir.Model, *, weights: bool = True) -> str:
     not mind is let pass: a border without a shape, a graph without a name, and initializers that
     are no inputs in a file of the time when they had to be (IR version 3).
     """
-    if not weights:
-        return call_without_weights(model, _problem)
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
-    if size > _CHECKABLE_BYTES:
-        return ""
-    return _problem(ir.to_proto(model))
+    try:
+        if not weights:
+            return call_without_weights(model, _problem)
+        return "" if size > _CHECKABLE_BYTES else _problem(ir.to_proto(model))
+    except ir.serde.SerdeError as error:
+        return _unwritable(error)
+
+
+def _unwritable(error: BaseException) -> str:
+    """Of an error at each level of the model, around the first one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return "a name in it is no UTF-8 text" if isinstance(error, UnicodeError) else str(error)
 
 
 def _problem(proto: onnx.ModelProto) -> str:
@@ -56,5 +64,5 @@ def _problem(proto: onnx.ModelProto) -> str:
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
-        return str(error).strip().splitlines()[0]
+        return " ".join(str(error).replace("==> Context:", "in").split())
     return ""

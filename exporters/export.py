@@ -16,6 +16,7 @@ from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
 from edgewise.exporters.check import refuse_custom_operators
+from edgewise.exporters.not_finite import not_finite_findings
 from edgewise.exporters.opened import OpenedModel, Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
 from edgewise.exporters.pipeline import canonicalize
@@ -93,6 +94,7 @@ def export(
     if input_shapes is not None:
         options = replace(options, input_shapes=input_shapes)
     opened = as_float(open_source_model(source, options))
+    weights = not_finite_findings(opened.model)
     progress.step("bringing it to canonical form")
     prepared, hub, findings = _canonical(opened, options)
     refuse_custom_operators(hub)
@@ -111,7 +113,7 @@ def export(
         hub,
         opened.kind,
         parity,
-        (*opened.findings, *findings, *lost, *_unmeasured(parity)),
+        (*opened.findings, *weights, *findings, *lost, *_unmeasured(parity)),
         opened.exporter,
         told,
         labels,
@@ -154,9 +156,9 @@ def _opened(
 def _unmeasured(parity: Parity) -> tuple[Finding, ...]:
     if parity.reason is not None:
         message = f"parity with the source was not measured: {parity.reason}"
-        return (
-            Finding("export/parity", "warning", message, remedy="Give data to calibrate with."),
-        )
+        # other inputs help where these were the trouble
+        remedy = "Give data to calibrate with." if "random inputs" in parity.reason else ""
+        return (Finding("export/parity", "warning", message, remedy=remedy),)
     if parity.sizes_reason is not None:
         message = f"free dimensions were compared in one size only: {parity.sizes_reason}"
         return (Finding("export/free-dimensions", "info", message),)

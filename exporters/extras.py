@@ -12,6 +12,7 @@ from edgewise.exporters.quiet import quiet
 EXTRAS = {
     "equinox": "jax",
     "flax": "jax",
+    "huggingface_hub": "transformers",
     "jax": "jax",
     "jax2onnx": "jax",
     "joblib": "sklearn",

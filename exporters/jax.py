@@ -57,8 +57,8 @@ def open_function(function: object, options: SourceOptions, where: str) -> Opene
         raise ModelError(
             "is no function of JAX", where=where, why=f"found {type(function).__name__}"
         )
-    inputs = _inputs(function, options, where)
     settled = _in_evaluation(function)
+    inputs = _inputs(function, options, where)
     names = _output_names(jax, settled, inputs, where)
     model = _converted(jax, jax2onnx, settled, inputs, names, where)
 
@@ -89,7 +89,8 @@ def _inputs(function: Callable[..., Any], options: SourceOptions, where: str) ->
             "the shapes of the inputs are not known",
             where=where,
             why=f"the function takes {', '.join(known) or 'any arguments'}",
-            remedy="Give [model] input_shapes, or set input_shapes on the factory.",
+            remedy=f"Give --input-shape {known[0] if known else 'x'}=1,3,224,224 ([model] "
+            "input_shapes), or set input_shapes on the factory.",
         )
     unknown = [name for name in shapes if name not in known]
     missing = [

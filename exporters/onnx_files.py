@@ -11,6 +11,7 @@ from edgewise.errors import ModelError
 from edgewise.exporters.check import checker_problem
 from edgewise.exporters.layer_values import open_onnx_layers
 from edgewise.exporters.opened import OpenedModel, Runner, SourceKind, SourceOptions
+from edgewise.exporters.unrunnable import refuse_contradictions
 from edgewise.graph import OrtSession, load
 from edgewise.graph.io import refuse_maps
 from edgewise.references import describe
@@ -38,10 +39,18 @@ def open_model(model: object, options: SourceOptions, where: str) -> OpenedModel
 
 
 def _opened(kind: SourceKind, model: ir.Model, where: str) -> OpenedModel:
+    if not model.graph.outputs:
+        raise ModelError(
+            "the model has no outputs",
+            where=where,
+            why="nothing that it computes could be read",
+            remedy="Name its results as outputs of the graph.",
+        )
     if problem := checker_problem(model):
         raise ModelError(
             "is not a valid ONNX model", where=where, why=problem, remedy="Export it again."
         )
+    refuse_contradictions(model, where)
 
     def open_runner() -> Runner:
         session = OrtSession(model, optimize="none")

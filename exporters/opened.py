@@ -46,7 +46,7 @@ class SourceOptions:
         example: one real input, arrays by input name, where there are data that tell without
             knowing the model; see `edgewise.data.peek`, which names pictures "".
         weights: state dict for the module that a factory makes.
-        signature: of a SavedModel with several.
+        signature: of a SavedModel or TFLite file with several.
         task: of a Hugging Face model, such as `image-classification`.
         exporter: of PyTorch; `auto` takes TorchScript's where dynamo's fails.
         allow_code: load files that hold code, which runs it.

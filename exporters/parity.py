@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewise.data.source import InputSpec
 from edgewise.errors import EdgewiseError, ModelError
+from edgewise.exporters.chance import drawing_node
 from edgewise.exporters.comparison import compare, same_top
 from edgewise.exporters.divergence import Difference, difference_error
+from edgewise.exporters.not_finite import not_finite_weights
 from edgewise.exporters.opened import Array, OpenedModel
 from edgewise.exporters.trial_inputs import (
     free_sizes,
@@ -26,6 +29,7 @@ from edgewise.exporters.trial_inputs import (
     resized,
     sizes_of,
 )
+from edgewise.exporters.unrunnable import refuse_failing_kernel
 from edgewise.graph import OrtSession
 
 #: per output, relative to its largest magnitude; rounding alone gives about 1e-6 on deep CNNs
@@ -109,6 +113,11 @@ def measure_parity(
     first = next(examples, None)
     kind = "random" if first is None else "real"
     tolerance = opened.tolerance or (HALF_TOLERANCE if _has_half_precision(hub) else TOLERANCE)
+    if drawing := drawing_node(hub):
+        reason = (
+            f"it gives another result each time it is run, since {drawing} draws random numbers"
+        )
+        return Parity(None, None, 0, tolerance, kind, reason)
     is_free = bool(free_sizes(specs, 0))
     if first is None:
         feeds: Iterable[Feed] = random_feeds(specs, 1 if is_free else _RANDOM_SAMPLES, hub)
@@ -232,6 +241,7 @@ class _Pair:
         try:
             wanted = self._run(feed)
         except Exception as error:  # see above
+            self._refuse_what_never_runs(feed)
             raise _NotComparable(_line(error)) from error
         found = self._run_hub(feed, where)
         if len(found) != len(wanted):
@@ -244,6 +254,13 @@ class _Pair:
             array = found[output.name]
             difference, ratio = compare(reference, array)
             if ratio > self._tolerance:
+                if _have_nan(reference, array) and (
+                    weights := not_finite_weights(self._opened.model)
+                ):
+                    raise _NotComparable(
+                        f"NaN comes out, since weight '{next(iter(weights))}' is not finite, and "
+                        "frameworks differ in what they make of that"
+                    )
                 if not self._is_repeatable(feed, wanted):
                     raise _NotComparable("the source gives another result each time it is run")
                 shown = Difference(output.name, difference, ratio, self._tolerance, where)
@@ -251,6 +268,13 @@ class _Pair:
             output.add_errors(difference, ratio)
             if new:
                 output.add_rows(reference, array)
+
+    def _refuse_what_never_runs(self, feed: Feed) -> None:
+        """Raises UnrunnableModel."""
+        try:
+            self._session.run(feed)
+        except ModelError as error:
+            refuse_failing_kernel(error, self._hub)
 
     def _run_hub(self, feed: Feed, where: str) -> dict[str, Array]:
         try:
@@ -267,6 +291,10 @@ class _Pair:
     def _is_repeatable(self, feed: Feed, first: Sequence[Array]) -> bool:
         again = self._run(feed)
         return all(compare(a, b)[1] == 0.0 for a, b in zip(first, again, strict=True))
+
+
+def _have_nan(*arrays: Array) -> bool:
+    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in arrays)
 
 
 def _argmax_reason(value: ir.Value) -> str | None:

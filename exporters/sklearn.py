@@ -11,7 +11,7 @@ Pickles (`.joblib`, `.pkl`, `.pickle`) are programs: loading one runs what its m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,15 @@ def open_estimator(estimator: object, options: SourceOptions, where: str) -> Ope
         )
     rows, features = _shape(estimator, options.input_shapes, where)
     model = _converted(skl2onnx, estimator, rows, features, where)
-    names = [str(value.name) for value in model.graph.outputs]
+    ranks = {
+        str(value.name): None if value.shape is None else len(value.shape)
+        for value in model.graph.outputs
+    }
     classes = _texts(estimator)
     return OpenedModel(
         "sklearn",
         model,
-        lambda: _runner(estimator, names, classes),
+        lambda: _runner(estimator, ranks, classes),
         exporter=f"skl2onnx {skl2onnx.__version__}",
         labels=_labels(estimator),
     )
@@ -208,25 +211,36 @@ def _labels(estimator: Any) -> tuple[str, ...]:
     return () if found is None else tuple(str(name) for name in found)
 
 
-def _runner(estimator: Any, names: list[str], classes: Array | None) -> Runner:
-    """What scikit-learn gives for each output of the ONNX model."""
+def _runner(estimator: Any, ranks: Mapping[str, int | None], classes: Array | None) -> Runner:
+    """What scikit-learn gives for each output of the ONNX model, by name with its rank."""
 
     def one(name: str, rows: Array) -> Array:
         method = _METHODS.get(name)
+        if name == "scores":  # of outliers, or distances from the centers of clusters
+            ways = ("decision_function", "transform")
+            method = next((way for way in ways if hasattr(estimator, way)), None)
         if name == "probabilities" and not hasattr(estimator, "predict_proba"):
-            scores = np.asarray(estimator.decision_function(rows), np.float32)
+            scores = np.asarray(_called(estimator.decision_function, rows), np.float32)
             return scores.reshape(len(scores), -1)  # of two classes: of the second alone
         if method is None:
             method = "predict" if hasattr(estimator, "predict") else "transform"
-        found = np.asarray(getattr(estimator, method)(rows))
+        found = np.asarray(_called(getattr(estimator, method), rows))
         if classes is not None and name == "label":
             return np.searchsorted(classes, found).astype(np.int64)
-        if found.ndim == 1 and name not in _METHODS:  # regressors; ONNX has a column for each value
+        if found.ndim == 1 and ranks[name] == 2:  # of regressors, ONNX has a column for each value
             found = found[:, None]
         return found.astype(np.float32) if found.dtype.kind == "f" else found
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         with quiet():
-            return [one(name, feeds[_INPUT]) for name in names]
+            return [one(name, feeds[_INPUT]) for name in ranks]
 
     return run
+
+
+def _called(method: Callable[[Array], Any], rows: Array) -> Any:
+    """Of float32 rows; of float64 ones where compiled code takes only the type of the fit."""
+    try:
+        return method(rows)
+    except ValueError:
+        return method(rows.astype(np.float64))

@@ -181,7 +181,7 @@ def _call(factory: Callable[..., object], text: str) -> object:
             return factory()
     except ModelError:
         raise
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything, and may be a script
         raise ModelError("the factory failed", where=text, why=describe(error)) from error
 
 

@@ -2,7 +2,8 @@
 
 Random values, by what the model does with them:
 
-1. indices (they reach Gather, GatherElements or OneHot): within the rows of the table
+1. indices (they reach Gather, GatherElements or OneHot, floats too that the model makes whole):
+   within the rows of the table
 2. integers and booleans whose name says mask: ones
 3. 8-bit integers of three axes or more, which are pixels or samples: the whole range
 4. other integers and booleans: zeros and ones
@@ -144,10 +145,10 @@ def _random(spec: InputSpec, shape: list[int], rng: np.random.Generator, rows: i
     kind = spec.dtype.kind
     if kind in "OSU":
         return np.full(shape, "a", object)
-    if kind not in "biu":
-        return rng.standard_normal(shape, np.float32).astype(spec.dtype)
     if rows is not None:
         return rng.integers(0, rows, shape).astype(spec.dtype)
+    if kind not in "biu":
+        return rng.standard_normal(shape, np.float32).astype(spec.dtype)
     if "mask" in spec.name.lower():
         return np.ones(shape, spec.dtype)
     if kind in "iu" and spec.dtype.itemsize == 1 and len(shape) >= 3:
@@ -160,7 +161,9 @@ def table_rows(model: ir.Model) -> dict[str, int]:
     """For each input that selects from tables: how many rows the smallest of them has."""
     found = {}
     for value in model.graph.inputs:
-        if value.dtype is not None and value.dtype.is_integer():
+        if value.dtype is not None and (
+            value.dtype.is_integer() or value.dtype.is_floating_point()
+        ):
             rows = [n for n in _selected(value) if n > 0]
             if rows:
                 found[str(value.name)] = min(rows)

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgewise.errors import EdgewiseError, ModelError
 from edgewise.exporters.extras import import_extra
+from edgewise.exporters.huggingface.connection import NOT_REACHED, refuse_without_connection
 from edgewise.exporters.huggingface.place import Place
 from edgewise.exporters.huggingface.recipes import Recipe, Subject, recipe_of
 from edgewise.exporters.huggingface.tasks import NEEDED_FOR, Task, choose_task
@@ -42,6 +43,8 @@ def open_folder(path: Path, options: SourceOptions) -> OpenedModel:
 
 def open_hub(name: str, options: SourceOptions) -> OpenedModel:
     """The same for a name such as `org/name`, which transformers downloads or has in its cache."""
+    _transformers()
+    refuse_without_connection(name)
     return _open(Place(name, False), options)
 
 
@@ -145,10 +148,7 @@ def _as_model_error(place: Place) -> Iterator[None]:
             "cannot load the model",
             where=place.name,
             why=lines[0] if lines else describe(error),
-            remedy="Save or download the folder again."
-            if place.is_folder
-            else "There is no such path here; as a name on the Hugging Face hub it needs a "
-            "connection, or a copy in its cache.",
+            remedy="Save or download the folder again." if place.is_folder else NOT_REACHED,
         ) from error
 
 

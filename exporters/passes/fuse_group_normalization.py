@@ -5,6 +5,16 @@
 is GroupNormalization(x, g s, g b + h), with the numbers s and b of each group repeated for all of
 its channels. The product and the sum, each by one constant per channel and in this order, may be
 missing. The node takes the name of the InstanceNormalization.
+
+Measured at w8a8 on a residual network of nine convolutions with normalization (random weights of
+trained spread, 24 smooth pictures), apart against fused, SQNR of the artifact against float:
+
+    android   35.4 -> 36.5 dB   72 -> 31 integer operators: of the 72, 45 were TRANSPOSE, RESHAPE
+                                and DEPTHWISE_CONV_2D around the float ones; 0.19 -> 0.21 ms
+    apple     33.8 -> 34.9 dB   52 -> 29 quantizations; fp32 has 108 dB in place of 133
+    arm       35.4 -> 36.8 dB   slower on x86-64, 1.2 and 2.9 times in two runs on a busy machine:
+                                ONNX Runtime has no kernel, and computes the body; ARM64 was not
+                                measured
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Their messages are pages long, and what happened is in an exception that they wrap:
 1. `GuardOnDataDependentSymNode`: Python decides by the values of a tensor. torch names the place
-   ('File "x.py", line 3, in forward', and the line itself).
+   ('File "x.py", line 3, in forward', and the line itself; of `x.item()` only "Caused by:
+   (x.py:3 in forward)").
 2. "tracing inferred a static shape of 2 for dimension inputs['x'].shape[0]", or "specialized it
    to be a constant (2)": forward works for one size of a dimension that is to stay free.
 3. `DispatchError`, `UnsupportedOperatorError`: an operator has no ONNX form; "Couldn't export
@@ -21,6 +22,7 @@ from edgewise.errors import ModelError
 from edgewise.exporters.pytorch.running import import_torch
 
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n\s*(?P<code>[^\n]+)')
+_CAUSE = re.compile(r"Caused by: \((?P<file>[^():\s]+):(?P<line>\d+) in ")
 _STATIC = re.compile(
     r"static shape of (?P<size>\d+) for dimension inputs\['(?P<input>[^']+)'\]"
     r"\.shape\[(?P<axis>\d+)\]"
@@ -107,13 +109,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _data_dependent(text: str) -> Failure:
     torch = str(Path(import_torch().__file__).parent)
     places = [m for m in _PLACE.finditer(text) if not m["file"].startswith(torch)]
-    told = "torch does not say where"
+    told = ""
     if places:
         file, line, code = places[-1].group("file", "line", "code")
         told = f"{Path(file).name}, line {line}: {code.strip()}"
+    elif found := _CAUSE.search(text):
+        told = f"{Path(found['file']).name}, line {found['line']}"
     return Failure(
-        told,
-        what="forward decides by the values of a tensor, which a graph cannot",
+        told or "torch does not say where",
+        what="forward decides by the values of a tensor, which a graph cannot do",
         remedy="Use torch.where or torch.cond there, or export torch.jit.script(module), saved "
         "as .pt.",
         final=True,

@@ -9,10 +9,12 @@ from edgewise.exporters.pytorch.running import Module, import_torch
 
 
 class Parameters(NamedTuple):
-    """Of forward: those that must be given, and all of them (none where it takes `*args`)."""
+    """Of forward: those that must be given, and all of them (none where it takes `*args`, or
+    nothing at all, which is told by `takes_any`)."""
 
     required: tuple[str, ...]
     names: tuple[str, ...]
+    takes_any: bool = True
 
     @property
     def by_name(self) -> bool:
@@ -38,10 +40,11 @@ def parameters_of(module: Module) -> Parameters:
     plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = tuple(p.name for p in plain if p.default is p.empty)
     by_position = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
-    return Parameters(required, () if by_position else tuple(p.name for p in plain))
+    names = () if by_position else tuple(p.name for p in plain)
+    return Parameters(required, names, takes_any=bool(parameters))
 
 
 def _of_script(module: Any) -> Parameters:
     arguments = module.forward.schema.arguments[1:]  # the first is the module itself
     required = tuple(a.name for a in arguments if not a.has_default_value())
-    return Parameters(required, tuple(a.name for a in arguments))
+    return Parameters(required, tuple(a.name for a in arguments), takes_any=bool(arguments))

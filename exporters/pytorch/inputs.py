@@ -71,6 +71,13 @@ def settle_inputs(module: Module, options: SourceOptions, where: str) -> Inputs:
         ModelError: forward fails with each of them.
     """
     parameters = parameters_of(module)
+    if not parameters.takes_any:
+        raise ModelError(
+            "forward takes no input",
+            where=where,
+            why="its result is a constant, and no model",
+            remedy="Let forward take what the model is to be run on: def forward(self, x).",
+        )
     known = _known(module, parameters, options, where)
     names = _ordered(parameters, known, where)
     free = {
@@ -87,8 +94,7 @@ def settle_inputs(module: Module, options: SourceOptions, where: str) -> Inputs:
             failure = failure or error
         else:
             return Inputs(arrays, free, parameters.by_name, results, known.findings)
-    if failure is None:  # forward takes nothing
-        raise ModelError("forward takes no input", where=where)
+    assert failure is not None  # there is a candidate at least
     raise ModelError("forward failed", where=where, why=describe(failure)) from failure
 
 

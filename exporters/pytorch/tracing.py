@@ -24,6 +24,7 @@ import onnx
 import onnx_ir as ir
 
 from edgewise.exporters.opened import ExporterName
+from edgewise.exporters.pytorch.caches import private_cache
 from edgewise.exporters.pytorch.failures import Failure, both, explain, specialized
 from edgewise.exporters.pytorch.inputs import Inputs
 from edgewise.exporters.pytorch.running import call, evaluation_mode, import_torch, tensors_of
@@ -103,7 +104,7 @@ def _dynamo(module: Any, inputs: Inputs) -> Traced:
 
 def _export(exportable: Any, arguments: Mapping[str, Any]) -> Traced:
     torch = import_torch()
-    with quiet(), torch.no_grad():
+    with private_cache(), quiet(), torch.no_grad():
         program = torch.onnx.export(
             exportable,
             **arguments,

@@ -155,14 +155,20 @@ def _check_left(model: ir.Model, lifted: Lifted) -> None:
 
 
 def _summary(lifted: Lifted, ranges: Mapping[str, TensorQuantization]) -> list[Finding]:
-    weights = sum(constant(value) is not None and value.name in ranges for value in lifted.known)
-    activations = len(ranges) - weights
+    known = {value for value in lifted.known if value.name in ranges}
+    activations = sum(constant(value) is None for value in known)
+    used = {value for value in lifted.rounded if value.uses() or value.is_graph_output()}
+    weights = len(used | {value for value in known if constant(value) is not None})
     findings = [
         Finding(
             "export/quantized",
             "info",
-            f"the source is quantized: {weights} weights keep the rounding that they had, in "
-            f"every precision, and {activations} activations have scales of their own",
+            f"the source is quantized: {_told(weights, 'weight keeps', 'weights keep')} the "
+            f"rounding that {'it' if weights < 2 else 'they'} had, in every precision, and "
+            + _told(
+                activations, "activation has a scale of its", "activations have scales of their"
+            )
+            + " own",
         )
     ]
     if lifted.dynamic:
@@ -176,3 +182,7 @@ def _summary(lifted: Lifted, ranges: Mapping[str, TensorQuantization]) -> list[F
             )
         )
     return findings
+
+
+def _told(count: int, one: str, many: str) -> str:
+    return f"{count or 'no'} {one if count < 2 else many}"

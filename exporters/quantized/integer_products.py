@@ -93,7 +93,9 @@ def _centred(lifted: Lifted, node: ir.Node, index: int) -> ir.Value:
         numbers = array.astype(np.float32)
         if zero is not None:
             numbers -= _spread(zero.astype(np.float32), array.ndim, node, index)
-        return lifted.new_constant((value.name or "").removesuffix("_quantized"), numbers)
+        real = lifted.new_constant((value.name or "").removesuffix("_quantized"), numbers)
+        lifted.rounded.add(real)
+        return real
     held = lifted.held.get(value)
     if held is None:
         raise unsupported(node, f"input {index} was not quantized by an operator")

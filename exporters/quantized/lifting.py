@@ -35,12 +35,14 @@ class Held:
 
 
 class Lifted:
-    """The state of the walk. `known` has what the source chose, by float tensor."""
+    """The state of the walk. `known` has what the source chose, by float tensor; `rounded` has
+    every weight that lies on a grid, whether or not its scales are kept."""
 
     def __init__(self, model: ir.Model) -> None:
         self.graph = model.graph
         self.held: dict[ir.Value, Held] = {}
         self.known: dict[ir.Value, TensorQuantization] = {}
+        self.rounded: set[ir.Value] = set()
         self.findings: list[Finding] = []
         self.dynamic = False
         #: at the border, by name: float now, and integers before
@@ -81,6 +83,8 @@ class Lifted:
         made.append(Held(real, parameters))
         if array.dtype.name in DTYPES:
             self.know(real, parameters)
+        if array.dtype.name != "int32":  # a bias
+            self.rounded.add(real)
         return real
 
     def replacement(self, value: ir.Value, array: npt.NDArray[Any]) -> ir.Value:

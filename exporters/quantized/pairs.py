@@ -34,6 +34,7 @@ def lift_quantize(lifted: Lifted, node: ir.Node) -> None:
     if array is not None:
         on_grid = parameters.dequantize(parameters.quantize(array.astype(np.float32)))
         source = lifted.replacement(source, on_grid)
+        lifted.rounded.add(source)
     else:
         source = saturated(lifted, source, parameters)
     lifted.hold(output, source, parameters)

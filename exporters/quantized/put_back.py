@@ -3,11 +3,14 @@ still mean the same tensors after the passes.
 
 Q and DQ with the source's scales go behind every activation that has any, so that what is left of a
 difference is arithmetic: the order of sums, and integers that fall to the other side of a half.
+
+A SiLU is one node of the hub model, and the source may have rounded the sigmoid within. Its range
+travels under the name that the sigmoid has wherever the node is spelled out (`graph.swish`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -19,6 +22,7 @@ from edgewise.exporters.opened import Array, OpenedModel
 from edgewise.exporters.trial_inputs import random_feeds
 from edgewise.findings import Finding
 from edgewise.graph import OrtSession, TensorQuantization, add_initializer, attach_known_ranges
+from edgewise.graph.swish import spell_out_silu
 from edgewise.graph.write import names_of_values
 
 Ranges = Mapping[str, TensorQuantization]
@@ -61,7 +65,7 @@ def as_rounded(opened: OpenedModel, hub: ir.Model) -> tuple[OpenedModel, ir.Mode
 
 def put_back(model: ir.Model, ranges: Ranges) -> ir.Model:
     """A copy that rounds and saturates every activation of `ranges` as the source does."""
-    copy = ir.from_proto(ir.to_proto(model))
+    copy, _ = _spelled_out(model)
     graph = copy.graph
     taken = names_of_values(graph)
     values = [*graph.inputs, *(out for node in graph for out in node.outputs)]
@@ -115,16 +119,48 @@ def surviving(
 
     Raises ModelError: a model cannot be run on the input.
     """
+    (before, _), (after, gates) = _spelled_out(before), _spelled_out(after)
+    renamed = _earlier_gates(before, after, gates)
+    once = {gate: name for gate, name in renamed.items() if name in ranges}
+    ranges = {**ranges, **{gate: ranges[name] for gate, name in once.items()}}
     constants = set(after.graph.initializers)
     computed = {out.name for node in after.graph for out in node.outputs}
     inputs = {value.name for value in after.graph.inputs}
     earlier = {out.name for node in before.graph for out in node.outputs}
-    shared = [name for name in ranges if name in computed and name in earlier]
-    old = _run(before, shared, feed)
+    shared = [name for name in ranges if name in computed and once.get(name, name) in earlier]
+    old = _run(before, [once.get(name, name) for name in shared], feed)
     new = _run(after, shared, feed)
-    moved = [name for name in shared if compare(old[name], new[name])[1] > _SAME]
+    moved = [name for name in shared if compare(old[once.get(name, name)], new[name])[1] > _SAME]
     kept = (constants | computed | inputs) - set(moved)
     return {name: known for name, known in ranges.items() if name in kept}, moved
+
+
+def _spelled_out(model: ir.Model) -> tuple[ir.Model, list[str]]:
+    """A copy in which SiLU is two nodes, and the names of the sigmoids that it had not before."""
+    copy = ir.from_proto(ir.to_proto(model))
+    return copy, list(spell_out_silu(copy).values())
+
+
+def _earlier_gates(before: ir.Model, after: ir.Model, gates: Collection[str]) -> dict[str, str]:
+    """By gate of `after`, the sigmoid's name in `before`, where the product's name is the same."""
+    earlier = {node.outputs[0].name: _gate(node) for node in before.graph}
+    found = {}
+    for node in after.graph:
+        gate, once = _gate(node), earlier.get(node.outputs[0].name)
+        if gate in gates and gate is not None and once is not None:
+            found[gate] = once
+    return found
+
+
+def _gate(node: ir.Node) -> str | None:
+    """The sigmoid that a product `x Sigmoid(x)` reads; None of another node."""
+    if node.op_type != "Mul":
+        return None
+    for value in filter(None, node.inputs):
+        sigmoid = value.producer()
+        if sigmoid is not None and sigmoid.op_type == "Sigmoid":
+            return value.name if sigmoid.inputs[0] in node.inputs else None
+    return None
 
 
 def _run(model: ir.Model, names: list[str], feed: Mapping[str, Array]) -> dict[str, Array]:

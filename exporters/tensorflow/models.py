@@ -146,7 +146,8 @@ def _subclassed(model: Any, library: Library, options: SourceOptions, where: str
             "the shapes of the inputs are not known",
             where=where,
             why=f"the model was never built, and its call takes {', '.join(names) or 'anything'}",
-            remedy="Give [model] input_shapes, or call the model once before it is returned.",
+            remedy=f"Give --input-shape {names[0] if names else 'x'}=1,224,224,3 ([model] "
+            "input_shapes), or call the model once before it is returned.",
         )
     by_name = {port.name for port in ports} <= set(names)
 

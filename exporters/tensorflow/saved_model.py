@@ -9,7 +9,12 @@ from edgewise.errors import ModelError
 from edgewise.exporters.opened import OpenedModel, Runner, SourceOptions
 from edgewise.exporters.tensorflow.functions import NEEDED_FOR, choose_signature, opened
 from edgewise.exporters.tensorflow.libraries import import_tensorflow, silent
-from edgewise.references import describe
+
+_PROGRAM = "saved_model.pb"
+#: what TensorFlow says of a program, and of weights, that it cannot read
+_NO_PROGRAM = ("Cannot parse file", "there are 0 MetaGraphs")
+_DAMAGED = ("TensorSliceReader", "sstable", "Read less bytes", "out of range")
+_LONGEST = 200
 
 
 def open_saved_model(folder: Path, options: SourceOptions) -> OpenedModel:
@@ -27,8 +32,8 @@ def open_saved_model(folder: Path, options: SourceOptions) -> OpenedModel:
         raise ModelError(
             "cannot read the SavedModel",
             where=str(folder),
-            why=describe(error),
-            remedy="Save it again; beside saved_model.pb it needs the folder variables.",
+            why=_why(error, folder),
+            remedy="Save it again, or copy the whole folder.",
         ) from error
     concrete = choose_signature(loaded.signatures, options.signature, str(folder))
     result = opened("saved-model", concrete, options, str(folder))
@@ -39,3 +44,16 @@ def open_saved_model(folder: Path, options: SourceOptions) -> OpenedModel:
         return run()
 
     return replace(result, open_runner=open_runner)
+
+
+def _why(error: Exception, folder: Path) -> str:
+    """What TensorFlow means, which tells of its readers in place of the files."""
+    text = " ".join(str(error).split())
+    if any(sign in text for sign in _NO_PROGRAM):
+        return f"{_PROGRAM} is truncated, or no SavedModel"
+    weights = folder / "variables"
+    if not any(weights.glob("variables.data-*")) or not (weights / "variables.index").is_file():
+        return "its weights are missing: the folder variables, with variables.index and its data"
+    if any(sign in text for sign in _DAMAGED):
+        return "its weights, in the folder variables, are truncated or damaged"
+    return text[:_LONGEST] or type(error).__name__

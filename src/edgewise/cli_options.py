@@ -67,7 +67,7 @@ Weights = Annotated[
     typer.Option(metavar="FILE", help="State dict for the PyTorch module that the source makes."),
 ]
 Signature = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Which signature of a SavedModel.")
+    str | None, typer.Option(metavar="NAME", help="Which signature of a SavedModel or TFLite file.")
 ]
 Task = Annotated[
     str | None,

@@ -127,7 +127,8 @@ class ModelTable(Table):
     signature: Annotated[
         str | None,
         Field(
-            min_length=1, description="Which signature of a SavedModel; serving_default without."
+            min_length=1,
+            description="Which signature of a SavedModel or TFLite file; serving_default without.",
         ),
         Allowed("the name of a signature"),
     ] = None

@@ -29,12 +29,7 @@ def staged(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise UsageError(
-            "cannot write here",
-            where=str(path.parent),
-            why=error.strerror or str(error),
-            remedy="Choose another output folder or change its permissions.",
-        ) from error
+        raise _unwritable(path.parent, error) from error
     try:
         temporary = workspace / path.name
         yield temporary
@@ -45,12 +40,7 @@ def staged(path: str | Path) -> Iterator[Path]:
 
 def _replace(temporary: Path, path: Path, workspace: Path) -> None:
     if path.exists() and path.is_dir() != temporary.is_dir():
-        raise UsageError(
-            "is a folder, not a file" if path.is_dir() else "is a file, not a folder",
-            where=str(path),
-            why="it would be replaced with all that it holds",
-            remedy="Choose another name (--out).",
-        )
+        raise _other_kind(path)
     if path.is_dir() and not path.is_symlink():  # rename cannot replace a folder that has content
         retired = workspace / ".retired"
         path.rename(retired)
@@ -61,6 +51,39 @@ def _replace(temporary: Path, path: Path, workspace: Path) -> None:
             raise
     else:
         temporary.replace(path)
+
+
+def check_new_file(path: str | Path) -> None:
+    """Find out before the work whether `staged` can write a file there; leaves nothing behind.
+
+    Raises UsageError: no folder above can be written, or there is a folder of that name.
+    """
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        raise _other_kind(path)
+    nearest = next(folder for folder in path.parents if folder.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=nearest)).rmdir()
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        "cannot write here",
+        where=str(folder),
+        why=error.strerror or str(error),
+        remedy="Choose another output folder or change its permissions.",
+    )
+
+
+def _other_kind(path: Path) -> UsageError:
+    return UsageError(
+        "is a folder, not a file" if path.is_dir() else "is a file, not a folder",
+        where=str(path),
+        why="it would be replaced with all that it holds",
+        remedy="Choose another name (--out).",
+    )
 
 
 def sha256(path: str | Path) -> str:

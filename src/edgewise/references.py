@@ -45,7 +45,7 @@ def resolve(reference: str, *, base: Path | None = None, error: type[EdgewiseErr
         module = _load_file(path) if is_file else importlib.import_module(match["module"])
     except ModuleNotFoundError as failure:
         raise _not_found(reference, match["module"], failure) from failure
-    except Exception as failure:  # user code may raise anything
+    except (Exception, SystemExit) as failure:  # user code may raise anything, and may be a script
         raise error(
             f"'{match['module']}' failed while it was imported",
             where=reference,

@@ -20,6 +20,7 @@ from edgewise.errors import UsageError
 from edgewise.exporters import ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
 from edgewise.exporters.parity import MOST_SAMPLES
+from edgewise.files import check_new_file
 from edgewise.graph import load, save
 from edgewise.hub_data import examples, open_for
 from edgewise.progress import SILENT, Progress
@@ -86,6 +87,8 @@ def export(
         ModelError: the model cannot be read, is invalid, or differs after export.
         DataError: the example data cannot be read.
     """
+    if out is not None:
+        check_new_file(out)
     said = _with_image(settings, image)
     if isinstance(example, str | Path):
         options = replace(options, example=peek(example, image=said.image_alone, base=options.base))
@@ -124,6 +127,8 @@ def calibrate(
         DataError: the data cannot be read, does not fit the model, or holds NaN or infinity.
         ModelError: the model cannot be read or run.
     """
+    if out is not None:
+        check_new_file(out)
     hub = load(model)
     source = _open(data, hub, _with_image(settings, image), limit, False)
     statistics = collect_statistics(
@@ -160,6 +165,8 @@ def quantize(
         UnsupportedPrecision: the target does not offer the precision.
         ModelError: a file cannot be read, or the statistics belong to another model.
     """
+    if out is not None:
+        check_new_file(out)
     scheme = edgewise.targets.get(target).scheme(precision, options)
     known = Statistics.load(statistics) if isinstance(statistics, str | Path) else statistics
     recipe = Recipe(method=method, percentile=percentile)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgewise.data.source import Array, Sample
+from edgewise.findings import Finding
 from edgewise.graph import OrtSession, is_quantized_model
 from edgewise.targets.host_cpu import read_host_cpu
 from edgewise.targets.validation.equivalence import (
@@ -57,6 +58,11 @@ class Comparison:
         self._seconds += time.monotonic() - began
         self.meter.observe(expected, outputs, sample.name)
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What ONNX Runtime could not do for the noise floor."""
+        return () if self._noise is None else self._noise.findings
+
     def result(self, layers: Layers | None) -> Equivalence:
         """The figures, with the noise floor where the reference is a QDQ model."""
         return self.meter.result(None if self._noise is None else self._noise.floor(), layers)
@@ -73,6 +79,20 @@ class _Noise:
         self._session = None
         if read_host_cpu().saturates is False:
             self._session = OrtSession(reference, threads=threads, optimize="all")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        if self._session is None or not self._session.switched_off:
+            return ()
+        return (
+            Finding(
+                "validation/noise-floor",
+                "info",
+                "the noise floor was measured without ONNX Runtime's "
+                f"{' and '.join(self._session.switched_off)}: with it, ONNX Runtime refuses the "
+                "model for a zero point that it inserts itself",
+            ),
+        )
 
     def observe(self, sample: Sample, expected: dict[str, Array]) -> None:
         if self._session is not None:

@@ -258,6 +258,7 @@ def _walk(
     findings = (
         *_remarks(session),
         *layer_findings,
+        *comparison.findings,
         *equivalences.equivalence_findings(equivalence),
     )
     return _Walk(equivalence, accuracy, findings)

@@ -249,3 +249,17 @@ def test_metadata_that_was_changed_is_one_clear_error(hub, text):
     with pytest.raises(ModelError, match="known ranges") as refused:
         known_ranges(model)
     assert "\n" not in str(refused.value)
+
+
+def test_a_known_gate_of_a_swish_is_not_replaced(schemes):
+    model = ir.from_onnx_text(
+        """<ir_version: 10, opset_import: ["": 24]>
+        g (float[1, 4] x) => (float[1, 4] y) { y = Swish (x) }"""
+    )
+    ranges = {"x": known(0.03, 0), "y": known(0.02, 0)}
+    attach_known_ranges(model, ranges)
+    alone = by_tensor(quantize_for(model, None, schemes["apple"]).model)
+    assert alone["y_sigmoid"] == QuantParams(float(np.float32(1 / 127)), 0)
+    attach_known_ranges(model, {**ranges, "y_sigmoid": known(0.007, 0)})
+    found = by_tensor(quantize_for(model, None, schemes["apple"]).model)
+    assert found["y_sigmoid"] == QuantParams(float(np.float32(0.007)), 0)

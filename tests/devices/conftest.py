@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def arm64_busybox(
             pytest.skip(f"no ARM64 busybox: {error}")
         unpack(package, folder / "files")
         found = folder / "files" / "bin" / "busybox"
-        part = kept.with_suffix(".part")
+        part = kept.with_suffix(f".{os.getpid()}")  # another process may be at it, too
         shutil.copy(found if found.exists() else folder / "files/usr/bin/busybox", part)
         part.replace(kept)
     return kept

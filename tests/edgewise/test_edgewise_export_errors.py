@@ -56,6 +56,14 @@ def test_files_of_other_kinds(fails, tmp_path, name):
     fails(name, 3, f"{name}: cannot read", "as a model", "A model is")
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(fails, tmp_path):
+    (tmp_path / "cut.onnx").write_bytes(b"x")  # that it is damaged would be told otherwise
+    (tmp_path / "folder").mkdir()
+    fails("cut.onnx --out folder", 2, "folder: is a folder, not a file", "--out")
+    fails("cut.onnx --out cut.onnx/a/hub.onnx", 2, "cannot write here")
+    fails("cut.onnx --out new/a/hub.onnx", 3, "truncated")
+
+
 def test_folders_of_other_kinds(fails, tmp_path):
     (tmp_path / "empty").mkdir()
     fails("empty", 3, "empty: cannot read this folder as a model", "A model is")
@@ -171,6 +179,18 @@ def test_a_factory_that_gives_no_model(fails, tmp_path):
     fails("thing.py:make", 3, "thing.py:make: is no model", "found int")
     (tmp_path / "needs.py").write_text("def make(width):\n    return width\n")
     fails("needs.py:make", 2, "takes arguments", "width")
+
+
+def test_code_that_ends_the_program(fails, run, tmp_path):
+    """Scripts do that: they parse a command line, or train when they are imported."""
+    (tmp_path / "quits.py").write_text("import sys\ndef make():\n    sys.exit(7)\n")
+    fails(
+        "quits.py:make", 3, "quits.py:make: the factory failed", "SystemExit: 7 (quits.py, line 3)"
+    )
+    (tmp_path / "script.py").write_text("raise SystemExit('usage: script.py DATA')\n")
+    fails("script.py:make", 3, "failed while it was imported", "usage: script.py DATA")
+    (tmp_path / "stopped.py").write_text("def make():\n    raise KeyboardInterrupt\n")
+    assert run("export", "stopped.py:make").code == 130
 
 
 def test_operators_of_other_domains(fails, tmp_path):

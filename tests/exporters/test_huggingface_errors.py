@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_what_could_be_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.Mon
     assert is_hub_name("org/name") and is_hub_name("org/Llama-3.2-1B")
     for text in ("dist/name", "org/model.onnx", "org", "a/b/c", "/org/name", "org/"):
         assert not is_hub_name(text)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = "http://127.0.0.1:9/{}/{}"
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *parts: closed.format(*parts))
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=r"nosuch/model: .* cannot be reached .*no such path here"):
+        export("nosuch/model")
+    assert time.monotonic() - start < 15  # transformers asks for half a minute
 
 
 _MISSING = """

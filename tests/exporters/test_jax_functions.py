@@ -159,3 +159,16 @@ def test_a_function_that_fails() -> None:
     with pytest.raises(ModelError, match="the function failed") as caught:
         export(jax.jit(lambda x: x @ WEIGHTS), input_shapes={"x": (1, 4)})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shapes", [{}, {"inputs": (1, 4)}])
+def test_a_linen_module_holds_no_parameters(shapes: Any) -> None:
+    linen = pytest.importorskip("flax.linen")
+    with pytest.raises(ModelError, match=r"Linen modules hold no parameters.*jitted function"):
+        export(linen.Dense(3), input_shapes=shapes)
+
+
+def test_what_jax2onnx_does_not_know() -> None:
+    with pytest.raises(ModelError, match=r"jax2onnx cannot convert the function.*svd") as caught:
+        export(jax.jit(lambda x: jax.numpy.linalg.svd(x)), input_shapes={"x": (3, 3)})
+    assert "\n" not in str(caught.value)

@@ -76,6 +76,21 @@ def test_depth_of_one_hot_and_unknown_tables(parse):
     assert table_rows(model) == {"i": 7}
 
 
+def test_floats_that_become_indices_are_whole_and_within_the_table(parse):
+    """A module that says `ids.long()` itself."""
+    model = parse(
+        """g (float[1, 64] ids, float[1, 4] x) => (float[1, 64, 3] y, float[1, 4] z) {
+          i = Cast <to = 7> (ids)
+          y = Gather (table, i)
+          z = Sin (x) }""",
+        table=np.ones((9, 3), np.float32),
+    )
+    feed = one([spec("ids", (1, 64)), spec("x", (1, 4))], model=model)
+    assert set(np.unique(feed["ids"])) == set(range(9))
+    assert feed["ids"].dtype == feed["x"].dtype == np.float32
+    assert (feed["x"] % 1 != 0).all()
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape", "low", "high"),
     [

@@ -124,3 +124,15 @@ def test_data_with_other_names_say_so():
 def test_forward_that_fails_with_everything():
     with pytest.raises(ModelError, match=r"forward failed.*to have 3 channels, but got 4"):
         settled(Picture(), input_shapes={"image": (1, 4, 8, 8)})
+
+
+def test_forward_without_inputs():
+    class Constant(nn.Module):
+        def forward(self):
+            return torch.ones(3)
+
+    with quiet():
+        scripted = torch.jit.script(Constant())
+    for module in (Constant(), scripted):
+        with pytest.raises(ModelError, match=r"takes no input.*def forward\(self, x\)"):
+            settle_inputs(module, SourceOptions(), "net")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,11 @@ class Opaque(nn.Module):
 class Differentiated(nn.Module):
     def forward(self, x):
         return Gradient.apply(x) + 1
+
+
+class Item(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum().item() > 0 else x - 1
 
 
 class Choice(nn.Module):
@@ -115,6 +123,14 @@ def test_a_recurrent_layer_over_a_free_number_of_steps():
     assert result.parity.max_rel_error < 1e-5 and "steps 64" in str(result.parity.sizes)
 
 
+def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    export(nn.Linear(4, 4), options=SourceOptions(exporter="dynamo"))
+    assert list(tmp_path.iterdir()) == []
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+
 def test_attention_without_its_fast_kernel():
     fast = torch.backends.mha.get_fastpath_enabled()
     assert exported(Attention(), (1, 5, 8), "torchscript").parity.max_rel_error < 1e-5
@@ -128,6 +144,7 @@ CHOICE = r"Choice: forward decides by the values of a tensor.*tracing\.py, line 
     ("module", "shape", "message"),
     [
         (Choice(), (1, 4), CHOICE),
+        (Item(), (1, 4), r"values of a tensor, .*_tracing\.py, line \d+\. Use torch\.where"),
         (Custom(), (1, 4), "the operator 'edgewise_tests::twice' has no ONNX form"),
         (
             Opaque(),
@@ -138,7 +155,14 @@ CHOICE = r"Choice: forward decides by the values of a tensor.*tracing\.py, line 
         (Differentiated(), (1, 4), "TorchScript: the autograd function 'Gradient' has no ONNX"),
         (Halves(), ("batch", 12), "dimension 0 of input 'x' cannot stay free.*a size of 2 only"),
     ],
-    ids=["control flow", "custom operator", "opaque operator", "autograd function", "one size"],
+    ids=[
+        "control flow",
+        "item",
+        "custom operator",
+        "opaque operator",
+        "autograd function",
+        "one size",
+    ],
 )
 def test_what_cannot_be_exported(module, shape, message):
     with pytest.raises(ModelError, match=message) as caught:

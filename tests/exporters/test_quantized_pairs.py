@@ -279,3 +279,41 @@ def test_integers_that_are_computed_with_are_refused_by_name(parse, body, why):
         export(model)
     assert "\n" not in str(refused.value)
     assert "float model" in (refused.value.remedy or "")
+
+
+SILU = """g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y) {
+  xq = QuantizeLinear (x, s, z)
+  xd = DequantizeLinear (xq, s, z)
+  t = Sigmoid (xd)
+  tq = QuantizeLinear (t, st, zt)
+  td = DequantizeLinear (tq, st, zt)
+  m = Mul (xd, td)
+  q = QuantizeLinear (m, sy, z)
+  y = DequantizeLinear (q, sy, z) }"""
+
+
+def test_the_gate_of_a_fused_silu_keeps_its_scale_and_rounding(parse):
+    coarse = {"st": np.float32(0.05), "zt": np.int8(-10)}
+    source = parse(SILU, s=S, z=Z, sy=np.float32(0.09), **coarse)
+    once = export(source)
+    assert ops(once.model) == ["Swish"]
+    assert sorted(once.ranges) == ["x", "y", "y_sigmoid"]
+    assert told(once.ranges, "y_sigmoid") == (f32(0.05)[0], -10, "int8")
+    assert once.parity.max_abs_error == 0.0, "compared as the source rounds the gate"
+    again = export(once.model)
+    assert again.ranges.keys() == once.ranges.keys()
+    assert again.parity.max_abs_error == 0.0
+
+
+def test_a_tensor_that_is_named_like_a_gate_keeps_its_own_scale(parse):
+    text = SILU.replace("4] y)", "4] y, float[1, 2, 4, 4] y_sigmoid)").replace(
+        " }",
+        " n = Neg (y) nq = QuantizeLinear (n, sn, z) y_sigmoid = DequantizeLinear (nq, sn, z) }",
+    )
+    result = export(
+        parse(text, s=S, z=Z, sy=np.float32(0.09), sn=np.float32(0.2), st=np.float32(0.05),
+              zt=np.int8(-10))
+    )  # fmt: skip
+    assert told(result.ranges, "y_sigmoid") == (f32(0.2)[0], 3, "int8")
+    assert told(result.ranges, "y_sigmoid_2") == (f32(0.05)[0], -10, "int8")
+    assert result.parity.max_abs_error == 0.0

@@ -99,15 +99,27 @@ def test_a_folder_without_signatures(tmp_path):
         open_source_model(tmp_path, SourceOptions())
 
 
-@pytest.mark.parametrize("what", ["saved_model.pb", "variables/variables.index"])
-def test_damaged_folders(several, tmp_path, what):
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("saved_model.pb", r"saved_model\.pb is truncated, or no SavedModel"),
+        ("variables/variables.index", "its weights, in the folder variables, are truncated"),
+    ],
+)
+def test_damaged_folders(several, tmp_path, what, why):
     for path in several.rglob("*"):
         target = tmp_path / path.relative_to(several)
         if path.is_dir():
             target.mkdir()
         else:
             target.write_bytes(path.read_bytes()[: 20 if path.match(f"*/{what}") else None])
-    with pytest.raises(ModelError, match="cannot read the SavedModel"):
+    with pytest.raises(ModelError, match=f"cannot read the SavedModel: {why}"):
+        open_source_model(tmp_path, SourceOptions(signature="whole"))
+
+
+def test_a_folder_without_its_weights(several, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes((several / "saved_model.pb").read_bytes())
+    with pytest.raises(ModelError, match=r"weights are missing: the folder variables.*copy"):
         open_source_model(tmp_path, SourceOptions(signature="whole"))
 
 

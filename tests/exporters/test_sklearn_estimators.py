@@ -15,6 +15,7 @@ from edgewise.exporters import SourceOptions, export
 from edgewise.graph import OrtSession
 
 pytest.importorskip("skl2onnx")
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -22,7 +23,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
 X, Y = load_iris(return_X_y=True)
 X = X.astype(np.float32)
@@ -112,6 +113,26 @@ def test_trees_and_kernels_keep_their_operators(estimator: Any) -> None:
     result = export(fitted(estimator))
     assert result.parity.max_rel_error is not None
     assert "ai.onnx.ml" in {node.domain for node in result.model.graph}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_estimators_that_take_the_type_they_were_fitted_with(dtype: Any) -> None:
+    """Centers of clusters are compared with rows in C, which refuses another type."""
+    estimator = KMeans(3, n_init=1, random_state=0).fit(X.astype(dtype))
+    result = export(estimator)
+    assert result.parity.max_rel_error is not None and result.parity.max_rel_error < 1e-4
+    found = ran(result, X)
+    np.testing.assert_array_equal(found["label"], estimator.predict(X.astype(dtype)))
+    np.testing.assert_allclose(found["scores"], estimator.transform(X.astype(dtype)), atol=1e-3)
+
+
+def test_scores_of_outliers() -> None:
+    estimator = fitted(OneClassSVM(nu=0.2))
+    result = export(estimator)
+    assert result.parity.max_rel_error is not None and result.parity.max_rel_error < 1e-4
+    found = ran(result, X)
+    np.testing.assert_array_equal(found["label"].ravel(), estimator.predict(X))
+    np.testing.assert_allclose(found["scores"].ravel(), estimator.decision_function(X), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,18 @@ def test_unknown_input_and_wrong_rank() -> None:
         graph.prepare(parse(OLD), input_shapes={"x": [3, 8, 8]})
 
 
+def test_a_size_in_the_place_of_another() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["": 21]>
+    g (float[n, 3, 8, 8] x) => (float[n, 3, 8, 8] y) { y = Relu(x) }
+    """
+    wrong = r"'x' has 8 at axis 2: the given shape \[1, 3, 9, 8\] has 9, .* wants \['n', 3, 8, 8\]"
+    with pytest.raises(UsageError, match=wrong):
+        graph.prepare(parse(text), input_shapes={"x": [1, 3, 9, 8]})
+    prepared = graph.prepare(parse(text), input_shapes={"x": [1, 3, 8, 8]})
+    assert prepared.graph.inputs[0].shape == ir.Shape([1, 3, 8, 8])
+
+
 def test_static_shape_says_what_to_do() -> None:
     prepared = graph.prepare(parse(OLD))
     with pytest.raises(ModelError, match=r"shape must be static.*--input-shape"):

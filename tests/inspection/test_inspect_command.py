@@ -122,6 +122,8 @@ def test_what_is_computed_from_is_said_of_other_sources(tmp_path: Path, cnn_file
         (["cut.ort"], 3, "cannot read the model"),
         (["notes.txt"], 3, "cannot read files of type '.txt'"),
         (["folder"], 3, "cannot read this folder"),
+        (["folder"], 3, ".mlpackage, or the folder of a target"),
+        (["dist"], 2, "holds 3. Inspect one of them: dist/android, dist/apple, dist/stages.onnx."),
         (["empty.mlpackage"], 3, "Manifest.json"),
         (["cnn.onnx", "--input-shape", "picture=1,3,8,8"], 2, "no input 'picture'"),
         (["cnn.onnx", "--input-shape", "image=1,3"], 2, "rank"),
@@ -144,8 +146,15 @@ def test_bad_input_is_one_line(
     (tmp_path / "cut.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(10))
     (tmp_path / "cut.ort").write_bytes(b"\x1c\x00\x00\x00ORTM" + bytes(3))
     (tmp_path / "notes.txt").write_text("no model")
-    for folder in ("folder", "empty.mlpackage"):
-        (tmp_path / folder).mkdir()
+    for folder in ("folder", "empty.mlpackage", "dist/android", "dist/apple", "dist/notes"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in (
+        "android/manifest.json",
+        "apple/manifest.json",
+        "notes/report.json",
+        "stages.onnx",
+    ):
+        (tmp_path / "dist" / file).write_text("{}")
     found, out, err = run(capfd, *arguments)
     assert found == code, err
     assert out == ""

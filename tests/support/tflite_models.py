@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flatbuffers
 import numpy as np
@@ -16,10 +16,15 @@ Shape = Sequence[int | None]
 
 
 def converted(
-    function: Callable[..., Any], shapes: Mapping[str, Shape], *, int8: bool = False
+    function: Callable[..., Any],
+    shapes: Mapping[str, Shape],
+    *,
+    int8: bool = False,
+    weights: Literal["float32", "float16", "int8"] = "float32",
 ) -> bytes:
     """A function of TensorFlow on float inputs of these shapes, as a file; its signature is
-    `serving_default`. With `int8`, quantized all through by random data."""
+    `serving_default`. With `int8`, quantized all through by random data; with `weights`, those
+    alone, as the converter's float16 and dynamic-range quantization do."""
     with quiet():
         import tensorflow as tf
 
@@ -29,6 +34,10 @@ def converted(
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [module.f.get_concrete_function()], module
         )
+        if weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
         if int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: _random(list(shapes.values()))

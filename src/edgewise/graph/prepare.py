@@ -51,7 +51,8 @@ def prepare(
         owned: the model is not needed any more, and may be changed instead of copied.
 
     Raises:
-        UsageError: `input_shapes` names an unknown input or does not fit its rank.
+        UsageError: `input_shapes` names an unknown input, or does not fit its rank or the sizes
+            that are fixed.
         ModelError: the model cannot be read, checked or upgraded.
     """
     loaded = load(source)
@@ -171,6 +172,7 @@ def fix_input_shapes(
             raise UsageError(
                 f"input '{name}' has rank {len(old)}", why=f"the given shape {list(dims)} does not"
             )
+        _refuse_other_sizes(name, old, dims)
         inputs[name].shape = ir.Shape([d if isinstance(d, str) else int(d) for d in dims])
     if batch is not None:
         for value in inputs.values():
@@ -178,6 +180,18 @@ def fix_input_shapes(
                 value.shape = ir.Shape([batch, *list(value.shape)[1:]])
     if shapes or batch is not None:
         _forget_inferred_shapes(model)
+
+
+def _refuse_other_sizes(name: str, own: ir.Shape | None, given: Sequence[int | str]) -> None:
+    """Raises UsageError: a size is given in the place of another that is fixed."""
+    for axis, (size, wanted) in enumerate(zip(own or (), given, strict=False)):
+        if isinstance(size, int) and isinstance(wanted, int) and size != wanted:
+            raise UsageError(
+                f"input '{name}' has {size} at axis {axis}",
+                why=f"the given shape {list(given)} has {wanted}, and the model wants "
+                f"{[d if isinstance(d, int) else d.value or '?' for d in own or ()]}",
+                remedy="Only dimensions that the model leaves free can be given a size.",
+            )
 
 
 def _forget_inferred_shapes(model: ir.Model) -> None:

@@ -24,12 +24,14 @@ class OrtSession:
     """A CPU session. `optimize="none"` computes QDQ graphs literally, in float between Q and DQ.
 
     On x86 without VNNI the fused integer kernels saturate in 16 bits, so references use "none".
+    `switched_off` names the optimizers without which alone ONNX Runtime loads the model.
     """
 
     def __init__(
         self, model: ir.Model | str | Path | bytes, *, threads: int = 1, optimize: Optimize = "none"
     ) -> None:
         data = to_bytes(model) if isinstance(model, ir.Model) else model
+        self.switched_off: tuple[str, ...] = ()
         try:
             try:
                 self._session = _open(data, threads, optimize)
@@ -37,6 +39,7 @@ class OrtSession:
                 if optimize == "none" or _REFUSES_ITS_OWN not in str(error):
                     raise
                 self._session = _open(data, threads, optimize, without=[_PROPAGATION])
+                self.switched_off = (_PROPAGATION,)
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise ModelError(
                 "ONNX Runtime cannot load the model", why=_first_line(error)

@@ -9,7 +9,9 @@ from typing import Any
 
 from edgewise.errors import ModelError, UsageError
 from edgewise.exporters import Shapes, SourceOptions
+from edgewise.exporters.source import KINDS
 from edgewise.inspection.facts import FORMAT, ModelFacts
+from edgewise.inspection.folders import refuse_folder_of_models
 from edgewise.inspection.inspected import Inspected
 from edgewise.inspection.summary import summarize
 from edgewise.inspection.support import support_of
@@ -104,6 +106,7 @@ def _inspected(source: Any, options: SourceOptions) -> Inspected:
 
         return inspect_package(path)
     if not path.is_file() or suffix not in _FILES:
+        refuse_folder_of_models(path, (*_FILES, _PACKAGE))
         return _by_export(source if path.name == Path(source).name else path, options)
     try:
         return _of_file(path, suffix, options)
@@ -124,7 +127,18 @@ def _of_file(path: Path, suffix: str, options: SourceOptions) -> Inspected:
 def _by_export(source: Any, options: SourceOptions) -> Inspected:
     from edgewise.inspection.onnx_file import inspect_source
 
-    return inspect_source(source, options)
+    try:
+        return inspect_source(source, options)
+    except (ModelError, UsageError) as error:
+        if KINDS not in error.remedy:
+            raise
+        raise type(error)(
+            error.what,
+            where=error.where,
+            why=error.why,
+            remedy=f"{error.remedy} Artifacts can be inspected, too: .ort, .mlpackage, or the "
+            "folder of a target in a build.",
+        ) from error
 
 
 def _artifact_inside(path: Path) -> Path:

@@ -1,7 +1,8 @@
 """Normalizations over parts of a tensor.
 
-1. GroupNormalization: channels are split into G groups; (batch, C, ...) read as
-   (batch, G, C / G, ...) is an InstanceNormalization, followed by the scale and bias per channel.
+1. GroupNormalization: the mean of a group is that of the means of its channels, which all have
+   as many elements. Only these means are split into groups, never x: its channels stay one axis,
+   in whatever layout, and (x - mean) * (scale / deviation) + bias has one operand per channel.
 2. LpNormalization: x / (sum |x|^p)^(1/p), and 0 where that norm is 0.
 3. MeanVarianceNormalization: (x - mean) / (sqrt(variance) + 1e-9).
 4. LRN: x * (bias + alpha / size * (sum of squares of `size` channels around))^-beta. The sum is a
@@ -20,20 +21,28 @@ from edgewise.graph.expand.expansion import CannotExpand, Expansion
 
 def expand_group_normalization(e: Expansion) -> Sequence[ir.Value | None]:
     """Case 1."""
-    x, groups, channels = e.input(0), int(e.attribute("num_groups")), e.size(1)
+    x, channels = e.input(0), e.size(1)
     if e.shape(1) != (channels,):
         raise CannotExpand("its scale is not per channel", "Export with opset 21 or later.")
-    normal = e.op(
-        "InstanceNormalization",
-        e.reshape(x, [0, groups, channels // groups, -1]),
-        e.array(np.ones(groups), e.dtype()),
-        e.array(np.zeros(groups), e.dtype()),
-        epsilon=float(e.attribute("epsilon", 1e-5)),
-    )
-    for index, op_type in ((1, "Mul"), (2, "Add")):
-        per_channel = e.reshape(e.input(index), [groups, channels // groups, 1])
-        normal = e.op(op_type, normal, per_channel)
-    return [e.reshape(normal, e.shape())]
+    per_channel = [channels, *(1,) * (e.rank() - 2)]
+    centred = e.op("Sub", x, _mean_of_groups(e, x))
+    variance = _mean_of_groups(e, e.op("Mul", centred, centred))
+    deviation = e.op("Sqrt", e.op("Add", variance, e.number(float(e.attribute("epsilon", 1e-5)))))
+    factor = e.op("Div", e.reshape(e.input(1), per_channel), deviation)
+    scaled = e.op("Mul", centred, factor)
+    return [e.op("Add", scaled, e.reshape(e.input(2), per_channel))]
+
+
+def _mean_of_groups(e: Expansion, value: ir.Value) -> ir.Value:
+    """(batch, C, 1, ...): for each channel, the mean over its group and all places."""
+    batch, channels, *places = e.shape()
+    groups = int(e.attribute("num_groups"))
+    grouped = [batch, groups, channels // groups]
+    if places:
+        value = e.reduce("ReduceMean", value, range(2, e.rank()))
+    mean = e.reduce("ReduceMean", e.reshape(value, grouped), [2])
+    spread = e.op("Expand", mean, e.ints(grouped))
+    return e.reshape(spread, [batch, channels, *(1,) * len(places)])
 
 
 def expand_lp_normalization(e: Expansion) -> Sequence[ir.Value | None]:
