@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from edgewise import cli_devices, cli_emulator, cli_files, cli_stages
+from edgewise import cli_devices, cli_diagnose, cli_emulator, cli_files, cli_stages
 from edgewise import cli_options as options
 from edgewise.cli_run import run_app, run_command
 from edgewise.cli_values import (
@@ -219,6 +219,7 @@ def validate(
     run_command(action, verbose=verbose)
 
 
+app.command()(cli_diagnose.diagnose)
 app.command()(cli_files.merge)
 app.command(name="run")(cli_files.execute)
 app.command()(cli_files.inspect)

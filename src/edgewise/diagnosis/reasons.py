@@ -68,7 +68,7 @@ class Surroundings:
 def activation_reasons(
     tensor: TensorError, around: Surroundings, number: NumberFormat
 ) -> list[Reason]:
-    """The reasons that hold for a tensor, the one that costs most first."""
+    """The reasons that hold for a tensor: saturation, then the one that costs most."""
     if not tensor.quantization.per_tensor:
         return []
     number = replace(number, dtype=cast(IntegerType, tensor.quantization.zero_point.dtype.name))
@@ -84,7 +84,7 @@ def activation_reasons(
     if outlier is None and (channels := _channels(tensor, number)) is not None:
         found.append(channels)
     found.sort(key=lambda reason: -(reason.gain_db or 0.0))
-    return [*found, *_saturation(tensor, present, number), *_softmax(tensor, around)]
+    return [*_saturation(tensor, present, number), *found, *_softmax(tensor, around)]
 
 
 def _noise(values: npt.NDArray[np.float32], parameters: QuantParams, number: NumberFormat) -> float:
@@ -144,10 +144,11 @@ def _shared(
 def _outlier(tensor: TensorError, alone: QuantParams, number: NumberFormat) -> Reason | None:
     """Case 2."""
     before = _noise(tensor.values, alone, number)
+    ends = representable(alone, number)
     best, limit = 0.0, (0.0, 0.0)
     for kept in _QUANTILES:
         low, high = np.quantile(tensor.values, ((1.0 - kept) / 2, (1.0 + kept) / 2))
-        real = Range.around_zero(float(low), float(high))
+        real = Range(max(min(float(low), 0.0), ends.low), min(max(float(high), 0.0), ends.high))
         beyond = max(tensor.high - real.high, 0.0) ** 2 + max(real.low - tensor.low, 0.0) ** 2
         after = _noise(tensor.values, _fitted(real, alone, number), number)
         gain = decibels(before, after + beyond / tensor.count)
@@ -155,7 +156,6 @@ def _outlier(tensor: TensorError, alone: QuantParams, number: NumberFormat) -> R
             best, limit = gain, (real.low, real.high)
     if best < SMALLEST_GAIN_DB:
         return None
-    ends = representable(alone, number)
     return Reason(
         "range-outlier",
         f"its integers reach {interval(ends)} for a few values; nearly all are in "
