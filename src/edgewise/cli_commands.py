@@ -151,6 +151,7 @@ def quantize_command(
         percentile=project.calibration.percentile,
         out=path,
     )
+        weight_method=project.calibration.weights,
     terminal.result().write(f"QDQ model: {path}\n")
 
 

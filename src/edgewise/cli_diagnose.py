@@ -34,6 +34,7 @@ def diagnose(
     ] = None,
     method: options.Method = None,
     percentile: options.Percentile = None,
+    weight_method: options.WeightMethod = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Samples to compare; 8 by default.")
     ] = None,
@@ -64,6 +65,7 @@ def diagnose(
         values: Values = {
             ("calibration", "method"): method,
             ("calibration", "percentile"): percentile,
+            ("calibration", "weights"): weight_method,
             **{("targets", name, "precision"): precision for name in target or ()},
             **data_values(calibration),
             **image_values(resize, crop, color, mean, std, layout),

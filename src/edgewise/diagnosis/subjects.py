@@ -121,7 +121,11 @@ def subject_from_hub(
             "statistics are missing",
             remedy="Give --statistics, from `edgewise calibrate`, or a build's output folder.",
         )
-    recipe = Recipe(method=calibration.method, percentile=calibration.percentile)
+    recipe = Recipe(
+        method=calibration.method,
+        percentile=calibration.percentile,
+        weights=calibration.weights,
+    )
     return Subject(hub, quantize_for(hub, known, scheme, recipe).model, scheme, known, ())
 
 
