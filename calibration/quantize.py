@@ -28,7 +28,6 @@ from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_q
 from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
 from edgewise.calibration.recipe import PLAIN, WEIGHT_METHODS, Recipe
-from edgewise.calibration.residual_stream import residual_sums, scale_stretched_outputs
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
