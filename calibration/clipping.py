@@ -15,7 +15,7 @@ on, so that candidates are tried on the quantized model itself, on a few samples
    widen again where that gains. A symmetric format has one end.
 3. The cost is `sum |y_q - y|^2 / sum |y - mean(y)|^2` of the outputs against the float model, or
    the Kullback-Leibler divergence of the classes' probabilities. It adds up over samples, so that a
-   candidate is given up as soon as it costs more than the best one.
+   candidate is given up as soon as it costs clearly more than the best one did over the same ones.
 4. One sample of four is held out. The recipe with the ranges found is quantized, and has to be
    better on these, too; else nothing is clipped.
 """
@@ -24,16 +24,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.calibration.output_error import Measure, observed_outputs, with_outputs
+from edgewise.calibration.output_error import (
+    Measure,
+    Observed,
+    observed_outputs,
+    with_outputs,
+)
 from edgewise.calibration.parameters import affine_parameters
 from edgewise.calibration.quantize import quantize_with_findings
 from edgewise.calibration.ranges import Range, range_method
@@ -46,7 +51,7 @@ from edgewise.calibration.runtime_scales import (
 )
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.statistics import Statistics
-from edgewise.data.source import DataSource, Sample
+from edgewise.data.source import Array, DataSource, Sample
 from edgewise.errors import DataError
 from edgewise.graph import OrtSession
 from edgewise.progress import SILENT, Progress
@@ -58,6 +63,9 @@ _HELD_OUT = 4
 _ROUNDS = ((0.85, False), (0.93, True), (0.97, True))
 #: gains below this share of the cost are chance
 _LEAST_GAIN = 2e-3
+#: standard errors by which the mean over some samples must be above that of the best candidate
+_CLEARLY = 2.0
+_FEWEST = 6
 _SUGGESTED = 0.97 ** np.arange(80)
 
 
@@ -164,24 +172,33 @@ class _Judge:
         )
         self.evaluations = 0
 
-    def cost(self, feeds: Feeds, bound: float = math.inf) -> float:
-        """Of the model with these inputs; no less than `bound` as soon as it reaches that."""
+    def cost(self, feeds: Feeds) -> float:
+        """Of the model with these inputs."""
+        return sum(self.costs(feeds, []))
+
+    def costs(self, feeds: Feeds, best: Sequence[float]) -> list[float]:
+        """The part of each sample in the cost, if that is lower than the `best` one, of which the
+        parts are given; nothing where it is not."""
         self.evaluations += 1
-        total = 0.0
+        limit = sum(best) * (1 - _LEAST_GAIN) if best else math.inf
+        found: list[float] = []
         for sample, wanted in zip(self._samples, self._wanted, strict=True):
-            found = self._session.run({**sample, **feeds}, self._names)
-            for observed in self._observed:
-                name = observed.name
-                if observed.classes is None:
-                    noise = np.square(found[name].astype(np.float64) - wanted[name]).sum()
-                    part = float(noise) / self._signals[name]
-                else:
-                    part = _divergence(wanted[name], found[name], observed.classes)
-                    part /= len(self._samples)
-                total += part / len(self._observed)
-            if not total < bound:  # or not a number
-                return math.inf if math.isnan(total) else total
-        return total
+            outputs = self._session.run({**sample, **feeds}, self._names)
+            part = sum(self._part(value, wanted, outputs) for value in self._observed)
+            found.append(part / len(self._observed) if math.isfinite(part) else math.inf)
+            if not sum(found) < limit or _clearly_above(found, best):
+                return []
+        return found
+
+    def _part(
+        self, observed: Observed, wanted: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> float:
+        """Of one output of one sample."""
+        name, classes = observed.name, observed.classes
+        if classes is not None:
+            return _divergence(wanted[name], outputs[name], classes) / len(self._samples)
+        noise = np.square(outputs[name].astype(np.float64) - wanted[name]).sum()
+        return float(noise) / self._signals[name]
 
     def _signal(self, name: str) -> float:
         values = np.concatenate([wanted[name].reshape(-1) for wanted in self._wanted])
@@ -191,7 +208,15 @@ class _Judge:
         return signal if signal > 0.0 else 1.0
 
 
-def _divergence(wanted: npt.NDArray[Any], found: npt.NDArray[Any], axis: int) -> float:
+def _clearly_above(found: Sequence[float], best: Sequence[float]) -> bool:
+    """Whether what was tried over the first samples tells that the rest will not help."""
+    if len(found) < _FEWEST or not best:
+        return False
+    more = np.subtract(found, best[: len(found)])
+    return bool(more.mean() > _CLEARLY * more.std() / math.sqrt(len(more)))
+
+
+def _divergence(wanted: Array, found: Array, axis: int) -> float:
     """The mean of sum p log(p / q) over rows, of the softmax of scores."""
     p, q = (_log_softmax(scores.astype(np.float64), axis) for scores in (wanted, found))
     return float((np.exp(p) * (p - q)).sum(axis=axis).mean())
@@ -252,7 +277,7 @@ class _Search:
         self._recipe = recipe
         self._deadline = deadline
         self._feeds = adjustable.feeds()
-        self._best = math.inf
+        self._best: list[float] = []
         self.cut_short = False
         found = (self._coordinate(group) for group in adjustable.groups)
         self.coordinates = sorted(
@@ -262,7 +287,7 @@ class _Search:
 
     def run(self, judge: _Judge) -> Iterator[None]:
         """One step for each group in each round."""
-        self._best = judge.cost(self._feeds)
+        self._best = judge.costs(self._feeds, [])
         for index, (factor, outwards) in enumerate(_ROUNDS):
             for coordinate in self.coordinates:
                 if time.monotonic() >= self._deadline:
@@ -299,11 +324,10 @@ class _Search:
         if candidate == coordinate.now or time.monotonic() >= self._deadline:
             return False
         changed = coordinate.group.feeds(affine_parameters(candidate, self._number))
-        bound = self._best * (1 - _LEAST_GAIN)
-        cost = judge.cost({**self._feeds, **changed}, bound)
-        if cost >= bound:
+        costs = judge.costs({**self._feeds, **changed}, self._best)
+        if not costs:
             return False
-        self._best, coordinate.now = cost, candidate
+        self._best, coordinate.now = costs, candidate
         self._feeds |= changed
         return True
 
@@ -331,14 +355,15 @@ class _Search:
         if name in self._recipe.clipped:
             return Range.around_zero(*self._recipe.clipped[name])
         choose = range_method(self._recipe.method)
-        return choose(self._statistics[name], self._recipe.percentile)
+        return choose(self._statistics[name], self._recipe.percentile, self._number)
 
 
 def _ends(real: Range, number: NumberFormat) -> tuple[End, ...]:
     whole = number.whole_range_if_positive and real.low >= 0.0
     if number.symmetric and not whole:
         return ("both",)
-    return tuple(end for end, value in (("high", real.high), ("low", real.low)) if value != 0.0)
+    both: tuple[tuple[End, float], ...] = (("high", real.high), ("low", real.low))
+    return tuple(end for end, value in both if value != 0.0)
 
 
 def _suggest(

@@ -28,11 +28,14 @@ from edgewise.calibration.float_side import (
     nodes_by_name,
 )
 from edgewise.calibration.layers import Layer, constant_pairs, named_copy, quantized_layers
+from edgewise.calibration.operands import BIASED_OPS
 from edgewise.calibration.scheme import Scheme
+from edgewise.errors import ModelError
 from edgewise.graph import TensorQuantization, add_initializer, constant, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 from edgewise.graph.write import names_of_values
 
+_WEIGHTED_OPS = BIASED_OPS | {"MatMul"}
 Feeds = dict[str, npt.NDArray[np.bool_]]
 
 
@@ -83,7 +86,7 @@ def with_gates(
         exclude: the hub model's nodes that were left in float.
 
     Raises:
-        ModelError: parameters of a pair are not constants.
+        ModelError: parameters of a pair are not constants, or the weights are not those of `hub`.
     """
     hub, model = named_copy(hub), named_copy(qdq)
     layers = quantized_layers(hub, model, scheme, exclude)
@@ -166,8 +169,11 @@ class _Gating:
             if array is None:
                 self.stuck.append(node.name or "")
                 return
+            restored = quantization.dequantize(stored)
+            if node.op_type in _WEIGHTED_OPS and index == 1:
+                _check_same(node, array, restored, quantization)
             name = f"{node.name}/{index}"
-            sides[0][index] = self._initializer(f"{name}/dq", quantization.dequantize(stored))
+            sides[0][index] = self._initializer(f"{name}/dq", restored)
             sides[1][index] = self._initializer(f"{name}/float", array)
         gate = self._gate(f"gate:{node.name}/constants")
         self.constants[node.name or ""] = gate.name or ""
@@ -225,6 +231,23 @@ class _Gating:
             unique, count = f"{name}_{count}", count + 1
         self._taken.add(unique)
         return unique
+
+
+def _check_same(
+    node: ir.Node,
+    real: npt.NDArray[Any],
+    restored: npt.NDArray[Any],
+    quantization: TensorQuantization,
+) -> None:
+    """Raises ModelError where most weights are more than the largest step off: rounding, in
+    whatever way, leaves them within one."""
+    if np.median(np.abs(real - restored)) > float(quantization.scale.max()):
+        raise ModelError(
+            "the quantized model was made from another model",
+            where=f"node '{node.name}'",
+            why="its weights are not those of the hub model",
+            remedy="Quantize the hub model again.",
+        )
 
 
 def _node(op_type: str, like: ir.Node, inputs: Any, output: str) -> ir.Node:

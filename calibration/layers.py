@@ -18,7 +18,7 @@ what `exclude` of all other layers leaves, wherever their scales are not tied to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -89,27 +89,37 @@ def quantized_layers(
         )
     placed = _placed(hub, scheme, exclude) | with_constants
     islands = _islands(hub, nodes)
-    chosen: set[str] = set()
-    movers: set[str] = set()
     members: dict[str, list[ir.Node]] = defaultdict(list)
     for node in nodes:
         members[islands.find(node.name or "")].append(node)
+    chosen: set[str] = set()
+    movers: set[str] = set()
     for island, inside in members.items():
-        if not any(node.name in placed for node in inside):
-            continue
-        moving = all(moves_data(node, scheme) for node in inside)
-        moving = moving and not any(node.name in with_constants for node in inside)
-        (movers if moving else chosen).add(island)
-    needs = _needs(qdq, islands, chosen, movers)
+        if any(node.name in placed for node in inside):
+            moving = all(moves_data(node, scheme) for node in inside)
+            (movers if moving else chosen).add(island)
+    around = _around(qdq, islands)
+    owners = _owners(around, chosen, movers)
+    owned: dict[str, list[str]] = defaultdict(list)
+    for island, found in list(owners.items()):
+        for owner in found:
+            owned[owner].append(island)
     layers = []
     for island, inside in members.items():
-        own = [node.name or "" for node in inside]
-        named = [name for name in own if name in known]
-        if island not in needs or not named:
+        named = [node for node in inside if node.name in known]
+        if island not in owned or not named:
             continue
-        first = next(node for node in inside if node.name in known)
-        constants = tuple(name for name in own if name in with_constants)
-        layers.append(Layer(named[0], first.op_type, tuple(named), tuple(needs[island]), constants))
+        pairs = [tensor for tensor, near in around.items() if not near.isdisjoint(owned[island])]
+        own = [node for other in owned[island] for node in members[other]]
+        layers.append(
+            Layer(
+                named[0].name or "",
+                named[0].op_type,
+                tuple(node.name or "" for node in named),
+                tuple(pairs),
+                tuple(node.name or "" for node in own if node.name in with_constants),
+            )
+        )
     return tuple(layers)
 
 
@@ -147,33 +157,37 @@ def _source(dequantize: ir.Node) -> ir.Node | None:
     return None if value is None else value.producer()
 
 
-def _needs(
-    qdq: ir.Model, islands: UnionFind, chosen: set[str], movers: set[str]
-) -> dict[str, list[str]]:
-    """Cases 3 and 4: the pairs of each layer. Movers that no layer borders are layers."""
-    touched = {
+def _around(qdq: ir.Model, islands: UnionFind) -> dict[str, set[str]]:
+    """The islands that write or read the tensor of each pair."""
+    return {
         node.inputs[0].name or "": {islands.find(name) for name in _touching(node)}
         for node in qdq.graph
         if node.op_type == QUANTIZE and node.inputs[0] is not None
     }
+
+
+def _owners(
+    around: Mapping[str, set[str]], chosen: set[str], movers: set[str]
+) -> dict[str, set[str]]:
+    """Cases 3 and 4: the layers for which each island is quantized.
+
+    A layer owns itself; of movers, the layers at their border do, or the first of them, as a layer,
+    where there is none. A float island has no owner.
+    """
     together = UnionFind()
     for island in sorted(movers):
         together.find(island)
-    for around in touched.values():
-        together.unite(sorted(around & movers))
-    border: dict[str, set[str]] = {island: set() for island in together.groups()}
-    for around in touched.values():
-        for island in around & movers:
-            border[together.find(island)] |= around & chosen
-    needs: dict[str, list[str]] = {island: [] for island in chosen}
-    for tensor, around in touched.items():
-        owners = around & chosen
-        for island in around & movers:
-            leader = together.find(island)
-            owners |= border[leader] or {leader}
-        for owner in owners:
-            needs.setdefault(owner, []).append(tensor)
-    return needs
+    for near in around.values():
+        together.unite(sorted(near & movers))
+    owners: dict[str, set[str]] = defaultdict(set, {island: {island} for island in chosen})
+    border: dict[str, set[str]] = defaultdict(set)
+    for near in around.values():
+        for island in near & movers:
+            border[together.find(island)] |= near & chosen
+    for island in movers:
+        leader = together.find(island)
+        owners[island] = border[leader] or {leader}
+    return owners
 
 
 def _touching(quantize: ir.Node) -> set[str]:

@@ -62,9 +62,7 @@ class Observer:
     def of(cls, model: ir.Model, names: Sequence[str]) -> Observer:
         """An observer of the named tensors of the main graph."""
         positions = masked_positions(model)
-        return cls(
-            tuple(names), _derived(model, set(names), positions), positions, _padding(model)
-        )
+        return cls(tuple(names), _derived(model, set(names), positions), positions, _padding(model))
 
     @property
     def fetched(self) -> tuple[str, ...]:

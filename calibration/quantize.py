@@ -27,7 +27,7 @@ from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
-from edgewise.calibration.recipe import PLAIN, Recipe
+from edgewise.calibration.recipe import PLAIN, WEIGHT_METHODS, Recipe
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
@@ -118,7 +118,7 @@ def quantize_with_findings(
             remedy="Choose a float precision.",
         )
     to_float_form(work, placement, scheme)
-    ranges = _ranges(work, placement, statistics, recipe, same, masks, known)
+    ranges = _ranges(work, placement, statistics, recipe, activation, same, masks, known)
     placement = leave_masked_softmaxes(work, placement, ranges, activation)
     original = placement
     placement = loosen_costly_ties(work, placement, ranges, scheme)
@@ -131,7 +131,7 @@ def quantize_with_findings(
         nodes=_walked_nodes(work, placement, plan.folded),
         mark=tuple(parameters),
         parameters=parameters,
-        weights=weight_parameters(work, placement, parameters, weight, known),
+        weights=weight_parameters(work, placement, parameters, weight, known, recipe.weights),
     )
     promise = Promise(
         scheme,
@@ -174,6 +174,11 @@ def _check_arguments(model: ir.Model, statistics: Statistics, recipe: Recipe) ->
     if is_quantized_model(model):
         raise ModelError("the model is quantized already", remedy="Start from the float model.")
     _check_clipped(model, recipe)
+    if recipe.weights not in WEIGHT_METHODS:
+        raise UsageError(
+            f"unknown method for weights '{recipe.weights}'",
+            remedy=f"Choose one of {', '.join(WEIGHT_METHODS)}.",
+        )
     statistics.check_model(model)
 
 
@@ -195,6 +200,7 @@ def _ranges(
     same: Mapping[str, str],
     masks: Mapping[str, Range],
     known: Known,
+    number: NumberFormat,
 ) -> dict[str, Range]:
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
@@ -224,7 +230,7 @@ def _ranges(
         if name not in ranges and observed in recipe.clipped:
             ranges[name] = Range.around_zero(*recipe.clipped[observed])
         elif name not in ranges and observed in statistics.tensors:
-            ranges[name] = choose(statistics.tensors[observed], recipe.percentile)
+            ranges[name] = choose(statistics.tensors[observed], recipe.percentile, number)
     if known:
         left = missing_activations(model, placement, ranges)
         derive_ranges(model, left, ranges, exactly=False)

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edgewise.calibration.scheme import IntegerType
+from edgewise.calibration.range_search import least_divergence, least_squared_error
+from edgewise.calibration.scheme import IntegerType, NumberFormat
 from edgewise.calibration.statistics import Histogram, TensorStatistics
 from edgewise.errors import UsageError
 
@@ -55,18 +56,67 @@ class Range:
         return self.low <= other.low and other.high <= self.high
 
 
+#: what a range is for where nothing else is said
+_INT8 = NumberFormat("int8", symmetric=False)
+
+
 class RangeMethod(Protocol):
-    """Chooses a range; `percentile` is in 0..100 and ignored by methods that have no use for it."""
+    """Chooses a range; `percentile` is in 0..100, `number` is the format the range is for. Methods
+    ignore what they have no use for."""
 
-    def __call__(self, statistics: TensorStatistics, percentile: float) -> Range: ...
+    def __call__(
+        self, statistics: TensorStatistics, percentile: float, number: NumberFormat = ...
+    ) -> Range: ...
 
 
-def minmax(statistics: TensorStatistics, percentile: float = DEFAULT_PERCENTILE) -> Range:
+def minmax(
+    statistics: TensorStatistics,
+    percentile: float = DEFAULT_PERCENTILE,
+    number: NumberFormat = _INT8,
+) -> Range:
     """rmin = min(x), rmax = max(x): nothing saturates on the calibration data."""
     return Range.around_zero(statistics.minimum, statistics.maximum)
 
 
-def percentile(statistics: TensorStatistics, percentile: float = DEFAULT_PERCENTILE) -> Range:
+def moving_average(
+    statistics: TensorStatistics,
+    percentile: float = DEFAULT_PERCENTILE,
+    number: NumberFormat = _INT8,
+) -> Range:
+    """The mean of the samples' extremes (averaged as in Jacob et al. 2018, arXiv:1712.05877,
+    section 3.1):
+
+        rmin = mean over samples s of min(x_s),  rmax = mean over samples s of max(x_s)
+
+    An exponential average would depend on the order of the samples and would not add up; all
+    samples weigh the same here, which is its limit for a long memory.
+    """
+    return Range.around_zero(statistics.mean_minimum, statistics.mean_maximum)
+
+
+def entropy(
+    statistics: TensorStatistics,
+    percentile: float = DEFAULT_PERCENTILE,
+    number: NumberFormat = _INT8,
+) -> Range:
+    """The range whose integers tell most of the distribution; see `range_search`."""
+    return Range.around_zero(*least_divergence(statistics, number))
+
+
+def mse(
+    statistics: TensorStatistics,
+    percentile: float = DEFAULT_PERCENTILE,
+    number: NumberFormat = _INT8,
+) -> Range:
+    """The range of the least expected squared error; see `range_search`."""
+    return Range.around_zero(*least_squared_error(statistics, number))
+
+
+def percentile(
+    statistics: TensorStatistics,
+    percentile: float = DEFAULT_PERCENTILE,
+    number: NumberFormat = _INT8,
+) -> Range:
     """The middle `percentile` percent of the values; the same share is cut off at both ends.
 
         rmin = quantile(x, (1 - p/100) / 2),  rmax = quantile(x, 1 - (1 - p/100) / 2)
@@ -94,7 +144,13 @@ def _quantile(histogram: Histogram, share: float) -> float:
 
 
 #: every method a user can name
-METHODS: Mapping[str, RangeMethod] = {"minmax": minmax, "percentile": percentile}
+METHODS: Mapping[str, RangeMethod] = {
+    "minmax": minmax,
+    "moving_average": moving_average,
+    "percentile": percentile,
+    "entropy": entropy,
+    "mse": mse,
+}
 
 
 def range_method(name: str) -> RangeMethod:

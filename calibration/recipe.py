@@ -12,11 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE
 
 WeightMethod = Literal["minmax", "mse"]
+WEIGHT_METHODS: tuple[str, ...] = get_args(WeightMethod)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,15 @@ _CONSTANT = ""
 
 
 def _quantized_tensor(node: ir.Node) -> str | None:
-    """The name of the tensor that a QuantizeLinear reads, for computed ones."""
+    """The name that the hub model has for what a QuantizeLinear reads, for computed tensors: an
+    output's own name belongs to the end of its DequantizeLinear."""
     source = node.inputs[0] if node.op_type == QUANTIZE else None
-    return None if source is None or constant(source) is not None else source.name
+    if source is None or constant(source) is not None:
+        return None
+    for reader in _readers([node]):
+        if reader.outputs[0].is_graph_output():
+            return reader.outputs[0].name
+    return source.name
 
 
 def _readers(quantizes: list[ir.Node]) -> list[ir.Node]:
@@ -111,8 +117,11 @@ def _ties(model: ir.Model, pairs: Mapping[str, ir.Node], scheme: Scheme) -> Unio
     for node in model.graph:
         if node.op_type in (QUANTIZE, DEQUANTIZE) or not moves_data(node, scheme):
             continue
-        tied = [name for value in node.inputs if (name := _read(value)) is not None]
-        tied += [value.name for value in node.outputs if value.name in pairs]
+        read = [_read(value) for value in node.inputs]
+        tied = [name for name in read if name is not None]
+        readers = [use.node for value in node.outputs for use in value.uses()]
+        written = [_quantized_tensor(reader) for reader in readers]
+        tied += [name for name in written if name is not None]
         ties.unite(tied)
     return ties
 

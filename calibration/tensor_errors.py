@@ -34,8 +34,9 @@ class TensorError:
 
     `low` and `high` are those of its float values, `count` their number, `values` float32 (n,)
     some of them, evenly chosen. `saturated` is the share of values beyond the integers, and
-    `saturation` their share of the tensor's own error. `channel_low` and `channel_high` are float32
-    (channels,) along axis 1 of rank 4 and more, the last axis of rank 2 and 3; None otherwise.
+    `saturation` their share of the tensor's own error. `channels` is the mean magnitude of each
+    channel, float64 (channels,), along axis 1 of rank 4 and more, the last axis of rank 2 and 3;
+    None otherwise.
     """
 
     name: str
@@ -48,8 +49,7 @@ class TensorError:
     saturated: float
     saturation: float
     values: Floats
-    channel_low: Floats | None
-    channel_high: Floats | None
+    channels: npt.NDArray[np.float64] | None
 
 
 def tensor_errors(
@@ -88,7 +88,8 @@ class _Sums:
         self._beyond = 0
         self._low, self._high = math.inf, -math.inf
         self._kept: list[Floats] = []
-        self._channels: tuple[Floats, Floats] | None = None
+        self._channels: npt.NDArray[np.float64] | None = None
+        self._samples = 0
 
     def add(self, wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
         finite = np.isfinite(wanted)
@@ -114,6 +115,7 @@ class _Sums:
         self._low = min(self._low, float(wanted.min()))
         self._high = max(self._high, float(wanted.max()))
         flat = wanted.reshape(-1)
+        self._samples += 1
         self._kept.append(flat[:: max(1, flat.size // _KEPT_PER_SAMPLE)].astype(np.float32))
         if wanted.ndim > 1:
             self._add_channels(wanted)
@@ -121,10 +123,10 @@ class _Sums:
     def _add_channels(self, array: npt.NDArray[Any]) -> None:
         axis = 1 if array.ndim > 3 else array.ndim - 1
         others = tuple(index for index in range(array.ndim) if index != axis)
-        low, high = array.min(axis=others), array.max(axis=others)
-        if self._channels is not None and self._channels[0].shape == low.shape:
-            low, high = np.minimum(low, self._channels[0]), np.maximum(high, self._channels[1])
-        self._channels = low, high
+        means = np.abs(array).mean(axis=others, dtype=np.float64)
+        if self._channels is not None and self._channels.shape == means.shape:
+            means = self._channels + means
+        self._channels = means
 
     def result(self, name: str) -> TensorError:
         channels = self._channels
@@ -139,8 +141,7 @@ class _Sums:
             self._beyond / self.count,
             self._beyond_noise / self._own if self._own else 0.0,
             np.concatenate(self._kept),
-            None if channels is None else channels[0],
-            None if channels is None else channels[1],
+            None if channels is None else channels / self._samples,
         )
 
 

@@ -1,11 +1,12 @@
 """Scales of weights, one per channel or one per tensor.
 
-A symmetric weight scale is max|w| / qmax, and the int32 bias is stored with s_in * s_w. Two kinds
-of channel need a larger scale than their own weights ask for:
+A symmetric weight scale is m / qmax, where m is max|w| or a lower magnitude of less error (see
+`weight_search`), and the int32 bias is stored with s_in * s_w. Two kinds of channel need a larger
+scale than their own weights ask for:
 1. all weights zero (a dead channel): any scale is right for the weights, but it also sets the step
    of the bias, so it takes the largest scale of the other channels;
 2. weights so small that the bias would exceed 2**30, which leaves the accumulator of a kernel half
-   of int32:  max|w| >= qmax * |b| / (2**30 * s_in).
+   of int32:  m >= qmax * |b| / (2**30 * s_in).
 
 A weight of a source that was quantized keeps the scales that it had (see `known`), but for case 2.
 """
@@ -24,10 +25,12 @@ import onnx_ir as ir
 
 from edgewise.calibration.known import Known, known_scales
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, inputs_of_role
-from edgewise.calibration.parameters import affine_parameters, storable_scales
+from edgewise.calibration.parameters import affine_parameters, limits, storable_scales
 from edgewise.calibration.placement import Placement
 from edgewise.calibration.ranges import Range
+from edgewise.calibration.recipe import WeightMethod
 from edgewise.calibration.scheme import QMAX, QMIN, NumberFormat, QuantParams
+from edgewise.calibration.weight_search import largest_magnitudes, least_error_magnitudes
 from edgewise.graph import TensorQuantization, constant
 
 _LARGEST_BIAS = 2.0**30
@@ -51,6 +54,7 @@ def weight_parameters(
     activations: Mapping[str, QuantParams],
     number: NumberFormat,
     known: Known = MappingProxyType({}),
+    method: WeightMethod = "minmax",
 ) -> dict[str, WeightParameters]:
     """The parameters of every weight initializer of the placed nodes, by name.
 
@@ -60,6 +64,8 @@ def weight_parameters(
         activations: parameters of the activations, by name.
         number: format of the weights.
         known: what the model's source stored its weights with, by name.
+        method: `minmax` has every weight in range, `mse` takes the scale of the least squared
+            error (see `weight_search`).
     """
     users: dict[str, list[tuple[ir.Node, ir.Value]]] = defaultdict(list)
     for node in model.graph:
@@ -67,7 +73,7 @@ def weight_parameters(
             for weight in inputs_of_role(node, "weight"):
                 users[weight.name or ""].append((node, weight))
     return {
-        name: _parameters(uses, activations, number, known.get(name))
+        name: _parameters(uses, activations, number, known.get(name), method)
         for name, uses in users.items()
     }
 
@@ -77,15 +83,17 @@ def _parameters(
     activations: Mapping[str, QuantParams],
     number: NumberFormat,
     known: TensorQuantization | None,
+    method: WeightMethod,
 ) -> WeightParameters:
     first, weight = uses[0]
     array = constant(weight)
     if array is None:
         raise ValueError(f"weight '{weight.name}' is not constant")
     axis = channel_axis(first, weight, number)
-    others = tuple(index for index in range(array.ndim) if index != axis)
-    magnitudes = np.abs(array).max(axis=None if axis is None else others, initial=0.0)
-    magnitudes = np.atleast_1d(magnitudes).astype(np.float64)
+    if method == "mse":
+        magnitudes = least_error_magnitudes(array, axis, limits(number)[1])
+    else:
+        magnitudes = largest_magnitudes(array, axis)
     largest = magnitudes.max(initial=0.0)
     magnitudes[magnitudes < _DEAD] = largest if largest >= _DEAD else 1.0
     floors = np.zeros(1)

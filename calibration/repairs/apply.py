@@ -11,14 +11,21 @@ import onnx_ir as ir
 from edgewise.calibration.collect import collect_statistics
 from edgewise.calibration.repairs.ada_round import ada_round
 from edgewise.calibration.repairs.base import Repair, RepairInput
+from edgewise.calibration.repairs.bias_correction import correct_biases
 from edgewise.calibration.repairs.equalization import equalize
+from edgewise.calibration.repairs.smooth_quant import smooth_quant
 from edgewise.calibration.statistics import Statistics, model_hash
 from edgewise.errors import UsageError
 from edgewise.findings import Finding
 
 #: every repair that a user can name
 REPAIRS: Mapping[str, Repair] = MappingProxyType(
-    {"equalize": equalize, "ada_round": ada_round}
+    {
+        "equalize": equalize,
+        "smooth_quant": smooth_quant,
+        "ada_round": ada_round,
+        "bias_correction": correct_biases,
+    }
 )
 
 

@@ -21,6 +21,7 @@ which holds for the operators below, each with its condition:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 
@@ -70,20 +71,34 @@ def paths_behind(layer: Layer) -> Paths | str:
     shape = layer.output.shape
     if shape is None:
         return f"the shape of '{layer.output.name}' is unknown"
-    paths = Paths()
-    queue = [Place(layer.output, layer.channel_axis % len(shape))]
+    start = Place(layer.output, layer.channel_axis % len(shape))
+    if start.value.is_graph_output():
+        return f"'{start.value.name}' is an output of the model"
+    return paths_from(start, uses_of(start.value))
+
+
+def paths_from(start: Place, uses: Iterable[tuple[ir.Node, int]]) -> Paths | str:
+    """What is behind some uses of a tensor, each a node and the number of its input, or why a
+    factor cannot be taken back everywhere."""
+    paths = Paths(places=[start])
+    queue = [(start, *use) for use in uses]
     while queue:
-        place = queue.pop()
-        paths.places.append(place)
-        if place.value.is_graph_output():
-            return f"'{place.value.name}' is an output of the model"
-        for use in place.value.uses():
-            found = _behind(use.node, use.idx, place, paths)
-            if isinstance(found, str):
-                return found
-            if found is not None:
-                queue.append(found)
+        place, node, index = queue.pop()
+        found = _behind(node, index, place, paths)
+        if isinstance(found, str):
+            return found
+        if found is None:
+            continue
+        if found.value.is_graph_output():
+            return f"'{found.value.name}' is an output of the model"
+        paths.places.append(found)
+        queue += [(found, *use) for use in uses_of(found.value)]
     return paths if paths.readers else "no layer reads it"
+
+
+def uses_of(value: ir.Value) -> list[tuple[ir.Node, int]]:
+    """The nodes that read a tensor, with the number of the input."""
+    return [(use.node, use.idx) for use in value.uses()]
 
 
 def _behind(node: ir.Node, index: int, place: Place, paths: Paths) -> Place | str | None:

@@ -45,12 +45,11 @@ from edgewise.calibration.repairs.channel_paths import Paths, Place, paths_behin
 from edgewise.calibration.repairs.channel_values import (
     ChannelValues,
     Vector,
-    by_channel,
     observe_channels,
-    tensors_of,
 )
 from edgewise.calibration.repairs.equalization_factors import (
     CHOICES,
+    UNCHANGED,
     Choice,
     Read,
     between_ranges,
@@ -58,13 +57,12 @@ from edgewise.calibration.repairs.equalization_factors import (
     columns_of,
     noise,
     output_power,
-    span,
     within_bounds,
     worth_of_inputs,
 )
+from edgewise.calibration.repairs.held_out import half, try_held_out
 from edgewise.calibration.repairs.layers import LAYER_OPS, Layer, layer_of
 from edgewise.calibration.scheme import NumberFormat
-from edgewise.data.source import Sample
 from edgewise.findings import Finding
 from edgewise.graph import known_ranges
 
@@ -192,13 +190,11 @@ def _axes(sites: list[_Site]) -> dict[str, int]:
     return {place.value.name or "": place.axis for place in places}
 
 
-def _samples(given: RepairInput, first: int = 0, step: int = 1) -> Iterator[Sample]:
-    return islice(islice(given.source, given.limit), first, None, step)
-
-
 def _balance_weights(sites: list[_Site], model: ir.Model, given: RepairInput) -> list[_Site]:
     """Equation 11 of the paper, until all pairs rest."""
-    observed = observe_channels(model, _samples(given), _axes(sites), threads=given.threads)
+    observed = observe_channels(
+        model, islice(given.source, given.limit), _axes(sites), threads=given.threads
+    )
     totals = {site.key: np.ones(site.layer.outputs) for site in sites}
     for _ in range(_SWEEPS):
         largest = 0.0
@@ -229,7 +225,7 @@ def _balance_ranges(
 ) -> list[_Site]:
     """The ranges of activations against the rows of weights; every tensor on its own, since
     neither changes by what is done to another."""
-    seen = observe_channels(model, _samples(given, 0, 2), _axes(sites), threads=given.threads)
+    seen = observe_channels(model, half(given, 0), _axes(sites), threads=given.threads)
     by_node = {site.layer.node.name: site for site in sites}
     columns = {site.key: site.columns for site in sites}
     options = {
@@ -239,24 +235,24 @@ def _balance_ranges(
         }
         for site in sites
     }
-    unchanged = Choice(0.0, 1.0)
     for site in sites:
-        options[site.key][unchanged] = np.ones(site.layer.outputs)
-    lost, whole = _lost(sites, model, given, seen, options)
+        options[site.key][UNCHANGED] = np.ones(site.layer.outputs)
+    axes, bounds = {s.key: s.head.axis for s in sites}, {s.key: s.bound for s in sites}
+    tried = try_held_out(model, given, axes, seen, options, bounds)
     chosen: dict[str, Choice] = {}
     for site in sites:
         head, key = seen[site.key], site.key
         reads = [_read(reader.layer, reader.place, by_node, seen) for reader in site.paths.readers]
         errors = {
-            choice: noise(factors, head, lost[key][choice], reads, activation, weight)
+            choice: noise(factors, head, tried.lost[key][choice], reads, activation, weight)
             for choice, factors in options[key].items()
         }
         best = min(errors, key=errors.__getitem__)
-        if errors[best] < _WORTH * errors[unchanged]:
+        if errors[best] < _WORTH * errors[UNCHANGED]:
             chosen[key] = best
     for site in sites:
         if site.key in chosen:
-            head = whole[site.key]
+            head = tried.whole[site.key]
             _apply(site, between_ranges(head, site.bound, columns[site.key], chosen[site.key]))
     return [site for site in sites if site.key in chosen]
 
@@ -274,36 +270,3 @@ def _read(layer: Layer, place: Place, sites: Mapping[str | None, _Site], seen: O
         inputs = seen[reader.place.value.name or ""].mean_square
         worth += worth_of_inputs(reader.layer.matrix.astype(np.float64), inputs, layer.outputs)
     return Read(matrix, power, worth)
-
-
-def _lost(
-    sites: list[_Site],
-    model: ir.Model,
-    given: RepairInput,
-    seen: Observed,
-    options: Mapping[str, Mapping[Choice, Vector]],
-) -> tuple[dict[str, dict[Choice, Vector]], dict[str, ChannelValues]]:
-    """Mean squares, (C,), of what the second half of the data loses at the ends of the range that
-    the first half gives each option; and the channel values of both halves."""
-    axes = {site.key: site.head.axis for site in sites}
-    whole = {site.key: seen[site.key] for site in sites}
-    lost = {key: {c: np.zeros(len(f)) for c, f in found.items()} for key, found in options.items()}
-    bounds = {site.key: site.bound for site in sites}
-    counts = dict.fromkeys(axes, 0)
-    for tensors in tensors_of(model, _samples(given, 1, 2), axes, threads=given.threads):
-        for key, array in tensors.items():
-            new = ChannelValues.of(array, axes[key])
-            whole[key] = whole[key] + new
-            counts[key] += new.count
-            rows = by_channel(array, axes[key])
-            for choice, factors in options[key].items():
-                low, high = span(factors, seen[key])
-                top = np.minimum(high, bounds[key]) * factors
-                out = np.flatnonzero((new.maximum > top) | (new.minimum < low * factors))
-                if out.size:
-                    kept = np.clip(rows[out], (low * factors)[out, None], top[out, None])
-                    lost[key][choice][out] += ((rows[out] - kept) ** 2).sum(axis=1)
-    for key, found in lost.items():
-        for choice in found:
-            found[choice] = found[choice] / max(counts[key], 1)
-    return lost, whole

@@ -34,6 +34,8 @@ CHOICES = tuple(
     Choice(exponent, headroom)
     for headroom, exponent in product((1.1, 1.5, 2.0, 4.0), (0.25, 0.5, 0.75, 1.0))
 )
+#: all factors 1
+UNCHANGED = Choice(0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -106,7 +106,7 @@ class Layer:
     def weights(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The other way round."""
         if self.output_axis is not None:
-            return rows[0] if self.output_axis == 0 else rows[0].T
+            return np.asarray(rows[0] if self.output_axis == 0 else rows[0].T)
         return rows.reshape(self.array.shape)
 
 
@@ -212,7 +212,8 @@ def _windows(layer: Layer, array: Floats, index: int) -> Floats:
     axes = tuple(range(2, 2 + rank))
     view = np.lib.stride_tricks.sliding_window_view(padded, reach, axes)
     view = view[(slice(None), slice(None), *(slice(None, None, step) for step in strides))]
-    view = view[(Ellipsis, *(slice(None, None, step) for step in dilations))]
+    taps = (slice(None, None, step) for step in dilations)
+    view = view[(slice(None),) * (2 + rank) + tuple(taps)]
     positions = view.shape[2 : 2 + rank]
     chosen = np.unravel_index(_spread(int(np.prod(positions)), index), positions)
     some = np.concatenate([sample[(slice(None), *chosen)] for sample in view], axis=1)

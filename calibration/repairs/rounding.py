@@ -61,7 +61,7 @@ class Rows:
 def output_change(rows: Rows, integers: Floats, gram: Floats) -> npt.NDArray[np.float64]:
     """d H d^T of each row, (groups, channels)."""
     change = (integers - rows.steps) * rows.scale
-    return np.einsum("grk,grk->gr", change @ gram, change, dtype=np.float64)
+    return np.asarray(np.einsum("grk,grk->gr", change @ gram, change, dtype=np.float64))
 
 
 def relax(rows: Rows, gram: Floats, iterations: int) -> Floats:
@@ -99,7 +99,10 @@ def _rectified(variable: Floats) -> tuple[Floats, Floats]:
     """The stretched sigmoid before it is clipped, and its slope."""
     sigmoid = 1 / (1 + np.exp(-np.clip(variable, -30, 30)))
     width = _STRETCH_HIGH - _STRETCH_LOW
-    return sigmoid * width + _STRETCH_LOW, sigmoid * (1 - sigmoid) * width
+    return (
+        np.asarray(sigmoid * width + _STRETCH_LOW, np.float32),
+        np.asarray(sigmoid * (1 - sigmoid) * width, np.float32),
+    )
 
 
 def _regularization(chosen: Floats, progress: float) -> Floats | float:

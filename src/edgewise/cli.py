@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from edgewise import cli_devices, cli_emulator, cli_files, cli_stages
+from edgewise import cli_devices, cli_diagnose, cli_emulator, cli_files, cli_stages
 from edgewise import cli_options as options
 from edgewise.cli_run import run_app, run_command
 from edgewise.cli_values import (
@@ -96,6 +96,7 @@ def build(
     max_instructions: options.MaxInstructions = None,
     method: options.Method = None,
     percentile: options.Percentile = None,
+    weight_method: options.WeightMethod = None,
     search: options.Search = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -122,6 +123,7 @@ def build(
             ("output", "dir"): None if out is None else str(out),
             ("calibration", "method"): method,
             ("calibration", "percentile"): percentile,
+            ("calibration", "weights"): weight_method,
             ("search", "max_minutes"): search,
             ("latency", "threads"): threads,
             ("latency", "profile"): profile or None,
@@ -219,6 +221,7 @@ def validate(
     run_command(action, verbose=verbose)
 
 
+app.command()(cli_diagnose.diagnose)
 app.command()(cli_files.merge)
 app.command(name="run")(cli_files.execute)
 app.command()(cli_files.inspect)

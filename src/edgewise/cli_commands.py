@@ -27,6 +27,7 @@ from edgewise.plan import (
 )
 from edgewise.refusals import raise_refusals
 from edgewise.report import print_results, to_json
+from edgewise.report.search_wording import search_lines
 from edgewise.report.wording import finding_line, missed_budgets, origin_line
 from edgewise.targets import EmitOptions, get
 from edgewise.targets.validation import TargetResult
@@ -61,6 +62,7 @@ def build_command(
             metric=result.report.evaluation.metric,
             remarks=result.report.findings,
             origin=origin_line(model.source_kind, model.exporter, result.report.parity),
+            searches=search_lines(result.report.search),
             page=result.out / "report.html",
             verbose=terminal.verbose,
         )
@@ -149,6 +151,7 @@ def quantize_command(
         options=project.targets[target].options,
         method=project.calibration.method,
         percentile=project.calibration.percentile,
+        weight_method=project.calibration.weights,
         out=path,
     )
     terminal.result().write(f"QDQ model: {path}\n")

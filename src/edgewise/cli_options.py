@@ -89,7 +89,18 @@ AllowCode = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="minmax (default) or percentile: how ranges are chosen."),
+    typer.Option(
+        metavar="NAME",
+        help="How ranges are chosen: minmax (default), moving_average, percentile, entropy or mse.",
+    ),
+]
+WeightMethod = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-method",
+        metavar="NAME",
+        help="How scales of weights are chosen: minmax (default) or mse.",
+    ),
 ]
 Percentile = Annotated[
     float | None,

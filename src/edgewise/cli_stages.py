@@ -111,6 +111,7 @@ def quantize(
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="w8a8 by default.")] = None,
     method: options.Method = None,
     percentile: options.Percentile = None,
+    weight_method: options.WeightMethod = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="PATH", help="The QDQ model; qdq-<target>.onnx."),
@@ -129,6 +130,7 @@ def quantize(
             ("targets", target, "precision"): precision,
             ("calibration", "method"): method,
             ("calibration", "percentile"): percentile,
+            ("calibration", "weights"): weight_method,
             **settings(setting),
         }
         quantize_command(terminal, project, values, statistics, target, out)

@@ -281,15 +281,20 @@ class CalibrationTable(Table):
     """[calibration]"""
 
     method: Annotated[
-        Literal["minmax", "percentile"],
+        Literal["minmax", "moving_average", "percentile", "entropy", "mse"],
         Field(description="How ranges are chosen from the statistics."),
-        Allowed("minmax, percentile"),
+        Allowed("minmax, moving_average, percentile, entropy, mse"),
     ] = "minmax"
     percentile: Annotated[
         float,
         Field(gt=50, le=100, description="Share of values kept, in percent (method percentile)."),
         Allowed("a number above 50 and up to 100"),
     ] = 99.99
+    weights: Annotated[
+        Literal["minmax", "mse"],
+        Field(description="How scales of weights are chosen."),
+        Allowed("minmax, mse"),
+    ] = "minmax"
 
 
 class SearchTable(Table):

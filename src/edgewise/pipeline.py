@@ -126,6 +126,7 @@ def build(
     image: ImagePreprocessing | None = None,
     method: str | None = None,
     percentile: float | None = None,
+    weight_method: str | None = None,
     search_minutes: float | None = None,
     budget: Budget | None = None,
     devices: Sequence[str] | None = None,
@@ -147,6 +148,8 @@ def build(
         weights, signature, task, exporter, allow_code: see `edgewise.exporters.SourceOptions`.
         metric: `top1` by default; `none` compares outputs only, and needs no labels.
         limit: use at most this many samples of each source.
+        method, percentile, weight_method: how ranges of activations and scales of weights are
+            chosen; see docs/accuracy.md.
         search_minutes: look that long for the fastest quantization that keeps the accuracy budget;
             not at all by default.
         budget: limits for all targets.
@@ -187,6 +190,7 @@ def build(
         ("data", "image"): None if image is None else image.as_dict(),
         ("calibration", "method"): method,
         ("calibration", "percentile"): percentile,
+        ("calibration", "weights"): weight_method,
         ("search", "max_minutes"): search_minutes,
         ("output", "dir"): None if out is None else str(out),
         ("latency", "threads"): threads,
@@ -336,7 +340,7 @@ def _quantize(run: _Build, plan: TargetPlan, work: _Work) -> ir.Model:
     if not plan.scheme.is_quantized:
         return work.hub
     table = run.plan.project.calibration
-    recipe = Recipe(method=table.method, percentile=table.percentile)
+    recipe = Recipe(method=table.method, percentile=table.percentile, weights=table.weights)
     with run.stage(f"quantize {plan.name}"):
         quantized = _search(run, plan, work, recipe)
         if quantized is None:

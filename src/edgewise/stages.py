@@ -14,6 +14,7 @@ import onnx_ir as ir
 import edgewise.targets
 from edgewise.calibration import DEFAULT_PERCENTILE, Recipe, Statistics, collect_statistics
 from edgewise.calibration.quantize_for import quantize_for
+from edgewise.calibration.recipe import WeightMethod
 from edgewise.data import DataSource, ImagePreprocessing, peek
 from edgewise.data.preprocessing import DataSettings
 from edgewise.errors import UsageError
@@ -148,6 +149,7 @@ def quantize(
     options: Mapping[str, Any] | None = None,
     method: str = "minmax",
     percentile: float = DEFAULT_PERCENTILE,
+    weight_method: WeightMethod = "minmax",
     out: str | Path | None = None,
 ) -> ir.Model:
     """The hub model with QuantizeLinear and DequantizeLinear, as the target wants them.
@@ -157,6 +159,9 @@ def quantize(
             quantized.
         target: `android`, `apple` or `arm`.
         options: what `[targets.<name>]` says beside the precision.
+        method: how ranges of activations are chosen: a name in `edgewise.calibration.METHODS`.
+        percentile: share of values that method `percentile` keeps, in percent.
+        weight_method: how scales of weights are chosen.
         out: where to write the QDQ model; None does not write.
 
     Raises:
@@ -169,7 +174,7 @@ def quantize(
         check_new_file(out)
     scheme = edgewise.targets.get(target).scheme(precision, options)
     known = Statistics.load(statistics) if isinstance(statistics, str | Path) else statistics
-    recipe = Recipe(method=method, percentile=percentile)
+    recipe = Recipe(method=method, percentile=percentile, weights=weight_method)
     quantized = quantize_for(load(model), known, scheme, recipe).model
     if out is not None:
         save(quantized, out)

@@ -27,6 +27,8 @@ from edgewise.report import (
     to_json,
     wording,
 )
+from edgewise.search.result import Nearest
+from edgewise.search.summary import SearchSummary, TrialSummary
 from edgewise.targets.validation import (
     Accuracy,
     BudgetResult,
@@ -198,6 +200,7 @@ def report(**changes: object) -> Report:
         ),
         evaluation=EvaluationSummary(DataSummary("data/eval", "e" * 64, 9, True), "top1"),
         targets={"android": result()},
+        search={},
         findings=(),
         hashes={"android/efficientnet_lite0.tflite": "a" * 64},
         versions={"python": "3.11.7"},
@@ -298,3 +301,15 @@ def test_a_profile_is_part_of_the_json() -> None:
     for profile in (None, _profile(), Profile.not_measured("nothing to time")):
         document = report(targets={"android": result(profile=profile)}).as_dict()
         jsonschema.validate(document, report_schema())
+
+
+def test_the_page_has_the_trials_of_a_search_and_what_can_be_had() -> None:
+    trial = TrialSummary(
+        "method <mse>", {"method": "mse"}, 20.5, None, None, None, None, None, False, None, 1.25
+    )
+    near = Nearest(0.0123, "method mse", 2)
+    found = SearchSummary("exhausted", "method <mse>", {}, (trial,), (near,))
+    page = render_page(report(search={"apple": found}))
+    assert "<h2>Search</h2>" in page and "method &lt;mse&gt;" in page and "20.5" in page
+    assert "accuracy_drop = 0.0123 with 2 operators in float" in page
+    assert "<h2>Search</h2>" not in render_page(report())

@@ -73,6 +73,12 @@ class Diagnosis:
     not_switched: tuple[str, ...]
 
 
+def worst_tensor(tensors: Sequence[TensorDiagnosis]) -> TensorDiagnosis | None:
+    """That with the least SQNR of its own rounding."""
+    known = [tensor for tensor in tensors if tensor.own_sqnr_db is not None]
+    return min(known, key=lambda tensor: tensor.own_sqnr_db or 0.0, default=None)
+
+
 def finite(value: float) -> float | None:
     """None for an infinite number."""
     return value if math.isfinite(value) else None

@@ -5,10 +5,12 @@ would have without one circumstance. In decibels, with N the mean square of the 
 
 1. shared scale: its operators tie its scale to other tensors; N with the tied scale over N with
    one for its own range. Where this holds, all others compare with the scale for its own range.
-2. range outlier: N over the least N of ranges that saturate a few values, saturation included.
+2. range outlier: N over the least N of ranges that saturate a few values, saturation included; or
+   the squared step over that of the range which holds all values but one in 200.
 3. symmetric integers: N over N with a zero point that fits the range.
-4. spread of channels: the squared step over the mean of the squared steps that each channel would
-   have on its own (Nagel et al. 2019, arXiv:1906.04721, section 3.1).
+4. spread of channels: the squared magnitude of the largest channel over that of the median one,
+   whose step is as much too large (Nagel et al. 2019, arXiv:1906.04721, section 3.1). Magnitudes
+   are means, which single outliers do not move.
 
 Two have no scale to compare with:
 
@@ -34,8 +36,12 @@ from edgewise.calibration.tensor_errors import TensorError
 
 #: what less than this would win is no reason
 SMALLEST_GAIN_DB = 3.0
-#: all channels of healthy networks differ by some decibels
-_SMALLEST_CHANNEL_GAIN_DB = 12.0
+#: channels of healthy networks differ by a few times
+_SMALLEST_CHANNEL_DB = 20.0
+_FEWEST_CHANNELS = 4
+#: what is beyond, at most one value in 200, is worth a fourth of the steps to nobody
+_NEARLY_ALL = 0.995
+_SMALLEST_OUTLIER_DB = 12.0
 _QUANTILES = (0.9, 0.99, 0.999, 0.9999)
 _COARSE_SOFTMAX_STEP = 0.25
 _LOST_MASS = 0.01
@@ -68,7 +74,7 @@ class Surroundings:
 def activation_reasons(
     tensor: TensorError, around: Surroundings, number: NumberFormat
 ) -> list[Reason]:
-    """The reasons that hold for a tensor, the one that costs most first."""
+    """The reasons that hold for a tensor: saturation, then the one that costs most."""
     if not tensor.quantization.per_tensor:
         return []
     number = replace(number, dtype=cast(IntegerType, tensor.quantization.zero_point.dtype.name))
@@ -79,12 +85,12 @@ def activation_reasons(
     if (shared := _shared(tensor, around, present, own, number)) is not None:
         found.append(shared)
         alone = _fitted(own, present, number)
-    outlier = _outlier(tensor, alone, number)
-    found += [reason for reason in (outlier, _symmetric(tensor, alone, own, number)) if reason]
-    if outlier is None and (channels := _channels(tensor, number)) is not None:
-        found.append(channels)
+    channels = _channels(tensor)
+    outlier = _outlier(tensor, alone, number) if channels is None else None
+    symmetric = _symmetric(tensor, alone, own, number)
+    found += [reason for reason in (channels, outlier, symmetric) if reason is not None]
     found.sort(key=lambda reason: -(reason.gain_db or 0.0))
-    return [*found, *_saturation(tensor, present, number), *_softmax(tensor, around)]
+    return [*_saturation(tensor, present, number), *found, *_softmax(tensor, around)]
 
 
 def _noise(values: npt.NDArray[np.float32], parameters: QuantParams, number: NumberFormat) -> float:
@@ -143,26 +149,35 @@ def _shared(
 
 def _outlier(tensor: TensorError, alone: QuantParams, number: NumberFormat) -> Reason | None:
     """Case 2."""
+    ends = representable(alone, number)
     before = _noise(tensor.values, alone, number)
-    best, limit = 0.0, (0.0, 0.0)
+    best, limit = 0.0, Range(0.0, 0.0)
     for kept in _QUANTILES:
-        low, high = np.quantile(tensor.values, ((1.0 - kept) / 2, (1.0 + kept) / 2))
-        real = Range.around_zero(float(low), float(high))
+        real = _middle_range(tensor, kept, ends)
         beyond = max(tensor.high - real.high, 0.0) ** 2 + max(real.low - tensor.low, 0.0) ** 2
         after = _noise(tensor.values, _fitted(real, alone, number), number)
         gain = decibels(before, after + beyond / tensor.count)
         if gain > best:
-            best, limit = gain, (real.low, real.high)
+            best, limit = gain, real
+    nearly_all = _middle_range(tensor, _NEARLY_ALL, ends)
+    others = 2.0 * decibels(alone.scale, _fitted(nearly_all, alone, number).scale)
+    if others >= _SMALLEST_OUTLIER_DB and _width(nearly_all) > 0.0:
+        best, limit = others, nearly_all
     if best < SMALLEST_GAIN_DB:
         return None
-    ends = representable(alone, number)
     return Reason(
         "range-outlier",
         f"its integers reach {interval(ends)} for a few values; nearly all are in "
-        f"{interval(Range(*limit))}",
+        f"{interval(limit)}",
         "Choose a method that cuts outliers off, such as mse, or percentile.",
         best,
     )
+
+
+def _middle_range(tensor: TensorError, kept: float, ends: Range) -> Range:
+    """What a share of the values lies in, zero, and no more than the integers reach."""
+    low, high = np.quantile(tensor.values, ((1.0 - kept) / 2, (1.0 + kept) / 2))
+    return Range(max(min(float(low), 0.0), ends.low), min(max(float(high), 0.0), ends.high))
 
 
 def _symmetric(
@@ -185,26 +200,20 @@ def _symmetric(
     )
 
 
-def _channels(tensor: TensorError, number: NumberFormat) -> Reason | None:
+def _channels(tensor: TensorError) -> Reason | None:
     """Case 4."""
-    low, high = tensor.channel_low, tensor.channel_high
-    if low is None or high is None or low.size < 2:
+    means = tensor.channels
+    if means is None or np.count_nonzero(means) < _FEWEST_CHANNELS:
         return None
-    widths = np.maximum(high, 0.0) - np.minimum(low, 0.0)
-    if number.symmetric and low.min() < 0.0:
-        widths = 2.0 * np.maximum(np.abs(low), np.abs(high))
-    largest = float(widths.max())
-    if largest <= 0.0:
+    largest, middle = float(means.max()), float(np.median(means[means > 0.0]))
+    gain = 2.0 * decibels(largest, middle)
+    if gain < _SMALLEST_CHANNEL_DB:
         return None
-    gain = decibels(1.0, float(np.mean((widths.astype(np.float64) / largest) ** 2)))
-    if gain < _SMALLEST_CHANNEL_GAIN_DB:
-        return None
-    middle, widest = float(np.median(widths)), int(widths.argmax())
     return Reason(
         "activation-channels",
-        f"channel {widest} spans {number_text(largest)}, half of the {widths.size} channels at "
-        f"most {number_text(middle)}",
-        "Equalize channels: repair equalization, or smooth_quant before products.",
+        f"values of channel {int(means.argmax())} are {number_text(largest)} on average, those of "
+        f"half of the {means.size} channels at most {number_text(middle)}",
+        "Equalize channels: repair equalize, or smooth_quant before products.",
         gain,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from edgewise.diagnosis.document import Cause, Diagnosis, LayerDiagnosis, TensorDiagnosis
+from edgewise.diagnosis.document import Cause, Diagnosis, LayerDiagnosis, worst_tensor
 
 _WIDTH = 100
 _NAME = 48
@@ -30,7 +30,7 @@ def diagnosis_lines(found: Diagnosis, top: int) -> Iterator[str]:
         share = sum(layer.share for layer in rest)
         yield f"  {100 * share:5.1f}%                  {len(rest)} more"
     yield "  error: share of what all layers cause alone; gain: what goes when it alone is in float"
-    worst = _worst(found.tensors)
+    worst = worst_tensor(found.tensors)
     if worst is not None:
         yield (
             f"  tensors: {len(found.tensors)}, the worst by its own rounding "
@@ -58,17 +58,12 @@ def _cause(cause: Cause) -> str:
     share = f"{100 * cause.share:.0f} %"
     what = "weights" if cause.kind == "constants" else f"{cause.kind} '{_short(cause.name)}'"
     if not cause.reasons:
-        return f"{share} by {what}: nothing unusual, 8 bits are few here"
+        return f"{share} by {what}: no reason known"
     first = cause.reasons[0]
     others = [reason.rule for reason in cause.reasons[1:]]
     more = f" (also: {', '.join(others)})" if others else ""
     gain = "" if first.gain_db is None else f", costs {first.gain_db:.0f} dB"
     return f"{share} by {what}: {first.rule}{gain}: {first.text}{more}. {first.remedy}"
-
-
-def _worst(tensors: tuple[TensorDiagnosis, ...]) -> TensorDiagnosis | None:
-    known = [tensor for tensor in tensors if tensor.own_sqnr_db is not None]
-    return min(known, key=lambda tensor: tensor.own_sqnr_db or 0.0, default=None)
 
 
 def _decibels(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.report import wording
+from edgewise.report import search_wording, wording
 from edgewise.report.document import Report
 
 
@@ -19,5 +19,8 @@ def render_page(report: Report) -> str:
     )
     template = environment.get_template("report.html.j2")
     return template.render(
-        report=report, wording=wording, missed=wording.missed_budgets(report.targets)
+        report=report,
+        wording=wording,
+        search_wording=search_wording,
+        missed=wording.missed_budgets(report.targets),
     )

@@ -29,6 +29,7 @@ def print_results(
     metric: str | None = None,
     remarks: Sequence[Finding] = (),
     origin: str = "",
+    searches: Sequence[str] = (),
     page: Path | None = None,
     verbose: bool = False,
 ) -> None:
@@ -38,6 +39,7 @@ def print_results(
         metric: its name, for the head of the accuracy column.
         remarks: findings that belong to no target.
         origin: where the hub model came from, and how near it is to that.
+        searches: a line for each search of a recipe.
         page: the path of `report.html`, for the last line.
         verbose: tell every finding, rather than how many there are.
     """
@@ -56,7 +58,7 @@ def print_results(
         console.print(f"[{number}] {note}", style="dim", soft_wrap=True)
     if origin:
         console.print(f"model: {origin}", style="dim", soft_wrap=True)
-    for line in (*wording.how_faithful(results), *wording.where_measured(results)):
+    for line in (*searches, *wording.how_faithful(results), *wording.where_measured(results)):
         console.print(line, style="dim", soft_wrap=True)
     for line in wording.instruction_lines(results):
         console.print(line, style="dim", soft_wrap=True)

@@ -27,6 +27,9 @@ from edgewise.search.trial import score_from
 from edgewise.targets import EmitOptions
 from edgewise.targets.validation.agreement import Agreement
 
+#: of the time that is left, for one repair that works layer by layer
+_REPAIR_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -117,7 +120,7 @@ class Evaluator:
         return self._examples
 
     def repair_input(self, recipe: Recipe) -> RepairInput:
-        """What repairs may look at; they end with the search."""
+        """What repairs may look at, and a share of the time that is left."""
         problem = self.problem
         return RepairInput(
             source=problem.calibration,
@@ -125,7 +128,7 @@ class Evaluator:
             scheme=problem.scheme,
             recipe=recipe,
             threads=problem.threads,
-            deadline=problem.deadline,
+            deadline=problem.until(_REPAIR_SHARE),
         )
 
     def _repair(self, recipe: Recipe) -> Applied:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from edgewise.calibration import METHODS, Recipe
+from edgewise.calibration.clipping import search_clipping
 from edgewise.calibration.repairs import REPAIRS
 from edgewise.errors import EdgewiseError, ModelError
 from edgewise.progress import SILENT, Progress
@@ -32,6 +33,8 @@ from edgewise.targets.validation.budget import keeps_accuracy
 
 #: a repair or a clipping that gains less stays out: it would only complicate the recipe
 _WORTH_DB = 0.1
+#: of the time that is left, for the search of ranges
+_CLIPPING_SHARE = 0.25
 
 
 def search(problem: Problem, *, progress: Progress = SILENT) -> SearchResult:
@@ -170,7 +173,28 @@ def _repairs(run: _Run) -> None:
 
 
 def _clipping(run: _Run) -> None:
-    del run
+    """Ranges found on the quantized model itself."""
+    evaluator, problem = run.evaluator, run.problem
+    run.progress.step(f"search {problem.scheme.target}: clipping ranges")
+    kept = problem.cache.read("clipping", run.best.key)
+    if kept is None:
+        made = evaluator.make(run.best)
+        found = search_clipping(
+            made.hub,
+            made.statistics,
+            problem.scheme,
+            run.best,
+            problem.calibration,
+            deadline=problem.until(_CLIPPING_SHARE),
+            threads=problem.threads,
+        ).recipe.clipped
+        kept = {"clipped": {name: list(limits) for name, limits in found.items()}}
+        problem.cache.write(kept, "clipping", run.best.key)
+    clipped = {name: (float(low), float(high)) for name, (low, high) in kept["clipped"].items()}
+    if clipped:
+        recipe = replace(run.best, clipped=clipped)
+        _try(run, _named(recipe), recipe, worth=_WORTH_DB)
+        _score_best(run, _named(run.best))
 
 
 def _try(run: _Run, step: str, recipe: Recipe, *, worth: float = 0.0) -> None:
@@ -228,4 +252,6 @@ def _named(recipe: Recipe) -> str:
     if recipe.weights != "minmax":
         parts.append(f"weights {recipe.weights}")
     parts += recipe.repairs
+    if recipe.clipped:
+        parts.append(f"{len(recipe.clipped)} ranges clipped")
     return ", ".join(parts)

@@ -47,3 +47,8 @@ class Problem:
     @property
     def expired(self) -> bool:
         return time.monotonic() >= self.deadline
+
+    def until(self, share: float) -> float:
+        """`time.monotonic()` when this share of the time that is left will be over."""
+        now = time.monotonic()
+        return now + share * max(self.deadline - now, 0.0)
