@@ -158,10 +158,11 @@ def _linked(archive: PackageArchive) -> list[str]:
 
 def _unpacked(tarball: Path, into: Path) -> Path:
     with tarfile.open(tarball) as tar:
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # none before Python 3.11.4
         for member in tar:
             parts = Path(member.name).parts
             if parts[1:2] != _NOT_UNPACKED:
-                tar.extract(member, into, filter="data")
+                tar.extract(member, into)
     (folder,) = (path for path in into.iterdir() if path.is_dir())
     return folder
 
