@@ -26,6 +26,7 @@ from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
+from edgewise.calibration.range_findings import range_findings
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
 from edgewise.calibration.recipe import PLAIN, WEIGHT_METHODS, Recipe
 from edgewise.calibration.saturated_masks import saturate_masks
@@ -42,6 +43,8 @@ from edgewise.graph.swish import spell_out_silu
 
 #: tensors that an error names
 _NAMED = 3
+#: types that are short of integers
+_EIGHT_BITS = frozenset({"int8", "uint8"})
 
 
 #: of a sigmoid that the hub model has within a Swish, and that was not observed therefore
@@ -149,7 +152,9 @@ def quantize_with_findings(
     forget_known_ranges(result)
     gone = plan.vanished | plan.fused
     remarks = known_findings(work, known, steering.parameters, steering.weights, gone, scheme)
-    return Quantized(result, (*placement.findings, *remarks))
+    stored = {name: real for name, real in ranges.items() if name in parameters.keys() - gone}
+    told = range_findings(statistics.tensors, stored) if activation.dtype in _EIGHT_BITS else ()
+    return Quantized(result, (*placement.findings, *remarks, *told))
 
 
 def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
