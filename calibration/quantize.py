@@ -29,6 +29,7 @@ from edgewise.calibration.placement import Placement, place
 from edgewise.calibration.range_findings import range_findings
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
 from edgewise.calibration.recipe import PLAIN, WEIGHT_METHODS, Recipe
+from edgewise.calibration.residual_stream import residual_sums, scale_stretched_outputs
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
@@ -111,9 +112,12 @@ def quantize_with_findings(
     exclude += [gate for name, gate in gates.items() if name in recipe.float_nodes]
     masks = saturate_masks(work, statistics, scheme, exclude)
     masks |= dict.fromkeys(gates.values(), _GATE)
+    residual = frozenset[str]() if known else residual_sums(work)
+    scaled = scale_stretched_outputs(work, statistics, scheme, residual, exclude)
+    masks |= scaled.ranges
     same = join_biases(work, exclude) if scheme.bias_required else {}
     composites = join(work, exclude) if scheme.whole_composites else Composites()
-    placement = place(work, scheme, exclude)
+    placement = place(work, scheme, exclude, residual | scaled.undone)
     if not placement.names:
         raise ModelError(
             "nothing in the model can be quantized",
@@ -154,7 +158,7 @@ def quantize_with_findings(
     remarks = known_findings(work, known, steering.parameters, steering.weights, gone, scheme)
     stored = {name: real for name, real in ranges.items() if name in parameters.keys() - gone}
     told = range_findings(statistics.tensors, stored) if activation.dtype in _EIGHT_BITS else ()
-    return Quantized(result, (*placement.findings, *remarks, *told))
+    return Quantized(result, (*placement.findings, *scaled.findings, *remarks, *told))
 
 
 def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
@@ -176,14 +180,14 @@ def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
 def _check_arguments(model: ir.Model, statistics: Statistics, recipe: Recipe) -> None:
     if not 0.0 < recipe.percentile <= 100.0:
         raise UsageError(f"the percentile must be above 0 and at most 100, not {recipe.percentile}")
-    if is_quantized_model(model):
-        raise ModelError("the model is quantized already", remedy="Start from the float model.")
-    _check_clipped(model, recipe)
     if recipe.weights not in WEIGHT_METHODS:
         raise UsageError(
             f"unknown method for weights '{recipe.weights}'",
             remedy=f"Choose one of {', '.join(WEIGHT_METHODS)}.",
         )
+    if is_quantized_model(model):
+        raise ModelError("the model is quantized already", remedy="Start from the float model.")
+    _check_clipped(model, recipe)
     statistics.check_model(model)
 
 
@@ -202,10 +206,10 @@ def _ranges(
     placement: Placement,
     statistics: Statistics,
     recipe: Recipe,
+    number: NumberFormat,
     same: Mapping[str, str],
     masks: Mapping[str, Range],
     known: Known,
-    number: NumberFormat,
 ) -> dict[str, Range]:
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
@@ -223,8 +227,8 @@ def _ranges(
                 if name not in known or not on_grid(array, known[name]):
                     extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
                     ranges[name] = Range.around_zero(*extent)
-            elif name in masks:
-                ranges[name] = masks[name]
+            elif observed in masks:
+                ranges[name] = masks[observed]
             elif observed in known:
                 ranges[name] = known_range(known[observed])
     missing = missing_activations(model, placement, ranges)
