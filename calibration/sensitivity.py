@@ -24,7 +24,7 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.data.source import DataSource
 from edgewise.progress import SILENT, Progress
 
-DEFAULT_SAMPLES = 8
+DEFAULT_SAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def subject_from_hub(
         UsageError: statistics are needed and missing, or a method is unknown.
         UnsupportedPrecision, ModelError, DataError: see `quantize_for` and `Statistics.load`.
     """
-    table, calibration = project.targets[target], project.calibration
+    table, calibration = project.target_tables[target], project.calibration
     scheme = edgewise.targets.get(target).scheme(table.precision, table.options)
     known = None if statistics is None else Statistics.load(statistics)
     if known is None and scheme.needs_statistics:
@@ -135,7 +135,7 @@ def _scheme(folder: Path, target: str, project: Project) -> Scheme:
         manifest = load_artifact(folder).manifest
         own = {key: value for key, value in manifest.options.items() if key in backend.options}
         return backend.scheme(manifest.precision, own)
-    table = project.targets[target]
+    table = project.target_tables[target]
     return backend.scheme(table.precision, table.options)
 
 
