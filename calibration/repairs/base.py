@@ -67,10 +67,15 @@ class Repair(Protocol):
     def __call__(self, model: ir.Model, given: RepairInput, /) -> Repaired: ...
 
 
+def rule_of(repair: str) -> str:
+    """The rule of the finding that says what a repair changed."""
+    return f"calibration/{repair}".replace("_", "-")
+
+
 def declined(repair: str, node: str, reason: str) -> Finding:
     """The finding for a place that a repair left alone."""
     return Finding(
-        rule=f"calibration/{repair}-declined".replace("_", "-"),
+        rule=f"{rule_of(repair)}-declined",
         severity="info",
         message=f"{repair} leaves it as it is: {reason}",
         node=node,
@@ -80,7 +85,7 @@ def declined(repair: str, node: str, reason: str) -> Finding:
 def repaired(repair: str, nodes: Iterable[str], message: str) -> Finding:
     """The finding that says what a repair changed; the first node stands for all."""
     return Finding(
-        rule=f"calibration/{repair}".replace("_", "-"),
+        rule=rule_of(repair),
         severity="info",
         message=message,
         node=next(iter(nodes), ""),

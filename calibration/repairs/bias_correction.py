@@ -29,7 +29,13 @@ import onnx_ir as ir
 
 from edgewise.calibration.quantize_for import quantize_for
 from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
-from edgewise.calibration.repairs.channel_values import Vector, by_channel, with_outputs
+from edgewise.calibration.repairs.channel_values import (
+    Vector,
+    Visible,
+    by_channel,
+    taken,
+    with_outputs,
+)
 from edgewise.calibration.repairs.layer_cuts import LayerCuts, cut_layers
 from edgewise.calibration.repairs.layers import LAYER_OPS, Layer, layer_of
 from edgewise.errors import DataError
@@ -89,7 +95,9 @@ def _shifts(model: ir.Model, cuts: LayerCuts, given: RepairInput) -> dict[str, V
     """E[y] - E[y'] per output channel, by the name of the layer's output."""
     outputs = [layer.output.name or "" for layer in cuts.layers]
     axes = {layer.output.name or "": layer.channel_axis for layer in cuts.layers}
-    wanted = sorted({*outputs, *cuts.inputs} - {value.name or "" for value in model.graph.inputs})
+    visible = Visible.of(model)
+    fetched = {*outputs, *cuts.inputs, *visible.fetched}
+    wanted = sorted(fetched - {value.name or "" for value in model.graph.inputs})
     whole = OrtSession(with_outputs(model, wanted), threads=given.threads, optimize="all")
     parts = OrtSession(cuts.model, threads=given.threads)
     totals = {
@@ -100,9 +108,13 @@ def _shifts(model: ir.Model, cuts: LayerCuts, given: RepairInput) -> dict[str, V
     for sample in islice(given.source, given.limit):
         tensors = {**sample.feeds, **whole.run(sample.feeds, wanted)}
         found = parts.run({cuts.inputs[name]: tensors[name] for name in cuts.inputs})
+        kept = visible.kept(tensors)
         for name in outputs:
-            y = by_channel(tensors[name], axes[name])
-            other = by_channel(found[cuts.outputs[name]], axes[name])
+            hidden = kept.get(name, ())
+            # a product may give its rows in one axis
+            quantized = found[cuts.outputs[name]].reshape(tensors[name].shape)
+            y = by_channel(taken(tensors[name], hidden), axes[name])
+            other = by_channel(taken(quantized, hidden), axes[name])
             totals[name] += y.mean(axis=1, dtype=np.float64)
             totals[name] -= other.mean(axis=1, dtype=np.float64)
             sizes[name] = max(sizes[name], float(np.abs(y).max(initial=0.0)))
