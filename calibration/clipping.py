@@ -16,6 +16,7 @@ on, so that candidates are tried on the quantized model itself, on a few samples
 3. The cost is `sum |y_q - y|^2 / sum |y - mean(y)|^2` of the outputs against the float model, or
    the Kullback-Leibler divergence of the classes' probabilities. It adds up over samples, so that a
    candidate is given up as soon as it costs clearly more than the best one did over the same ones.
+   Where the model is slow, fewer samples are taken, so that time reaches for all groups.
 4. One sample of four is held out. The recipe with the ranges found is quantized, and has to be
    better on these, too; else nothing is clipped.
 """
@@ -66,6 +67,8 @@ _LEAST_GAIN = 2e-3
 #: standard errors by which the mean over some samples must be above that of the best candidate
 _CLEARLY = 2.0
 _FEWEST = 6
+#: for each group in the first round, as a rule
+_TRIALS = 3
 _SUGGESTED = 0.97 ** np.arange(80)
 
 
@@ -76,7 +79,7 @@ class Clipping:
     recipe: Recipe
     before: float
     after: float
-    #: how often the model ran through the samples, and tensors that are clipped
+    #: ranges that were tried, and the tensors that are clipped
     evaluations: int
     clipped: tuple[str, ...]
     #: whether time ended the search
@@ -170,7 +173,10 @@ class _Judge:
         self._session = OrtSession(
             with_outputs(adjustable.model, self._names), threads=threads, optimize="all"
         )
+        self._count = len(samples)
         self.evaluations = 0
+        #: that one sample took at the latest evaluation
+        self.seconds = 0.0
 
     def cost(self, feeds: Feeds) -> float:
         """Of the model with these inputs."""
@@ -182,13 +188,23 @@ class _Judge:
         self.evaluations += 1
         limit = sum(best) * (1 - _LEAST_GAIN) if best else math.inf
         found: list[float] = []
+        began = time.monotonic()
         for sample, wanted in zip(self._samples, self._wanted, strict=True):
             outputs = self._session.run({**sample, **feeds}, self._names)
             part = sum(self._part(value, wanted, outputs) for value in self._observed)
             found.append(part / len(self._observed) if math.isfinite(part) else math.inf)
             if not sum(found) < limit or _clearly_above(found, best):
                 return []
+        self.seconds = max((time.monotonic() - began) / len(found), 1e-6)
         return found
+
+    def keep(self, count: int, costs: list[float]) -> list[float]:
+        """From now on, use so many samples at most; their costs out of those of all."""
+        some = min(count, len(self._samples))
+        chosen = [index * len(self._samples) // some for index in range(some)]
+        self._samples = [self._samples[index] for index in chosen]
+        self._wanted = [self._wanted[index] for index in chosen]
+        return [costs[index] for index in chosen]
 
     def _part(
         self, observed: Observed, wanted: Mapping[str, Array], outputs: Mapping[str, Array]
@@ -196,7 +212,7 @@ class _Judge:
         """Of one output of one sample."""
         name, classes = observed.name, observed.classes
         if classes is not None:
-            return _divergence(wanted[name], outputs[name], classes) / len(self._samples)
+            return _divergence(wanted[name], outputs[name], classes) / self._count
         noise = np.square(outputs[name].astype(np.float64) - wanted[name]).sum()
         return float(noise) / self._signals[name]
 
@@ -288,6 +304,7 @@ class _Search:
     def run(self, judge: _Judge) -> Iterator[None]:
         """One step for each group in each round."""
         self._best = judge.costs(self._feeds, [])
+        self._best = judge.keep(self._affordable(judge), self._best)
         for index, (factor, outwards) in enumerate(_ROUNDS):
             for coordinate in self.coordinates:
                 if time.monotonic() >= self._deadline:
@@ -299,6 +316,12 @@ class _Search:
                     if not self._walk(judge, coordinate, end, factor) and outwards:
                         self._walk(judge, coordinate, end, 1 / factor)
                 yield
+
+    def _affordable(self, judge: _Judge) -> int:
+        """Samples with which time reaches for a first round."""
+        trials = _TRIALS * max(len(self.coordinates), 1)
+        left = max(self._deadline - time.monotonic(), 0.0)
+        return max(int(left / (judge.seconds * trials)), _FEWEST)
 
     def clipped(self) -> dict[str, tuple[float, float]]:
         """The field of the recipe, for all tensors of groups that moved."""
