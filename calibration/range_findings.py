@@ -89,7 +89,7 @@ def range_findings(
             _WIDE,
             lambda name, ratio: f"'{name}' ({ratio:.0f} times{_of_channels(seen[name])})",
             "quantized over a range that few values need",
-            "Try `[calibration] method` mse or percentile, and `edgewise diagnose`.",
+            "Try `[calibration] method` percentile or entropy, and see `edgewise diagnose`.",
         ),
         _finding(
             "channel-spread",

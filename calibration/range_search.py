@@ -189,7 +189,8 @@ class _Divergence:
         own = self.entropy[high] - self.entropy[low]
         for edge, outside in ((low, below), (high - 1, above)):
             own += _times_log(self.counts[edge] + outside) - _times_log(self.counts[edge])
-        return np.asarray((own - cross) / max(self.total, 1.0) + np.log(inner))
+        total = max(self.total, 1.0)
+        return np.asarray((own - cross) / total + np.log(inner / total))
 
 
 def _times_log(values: Floats) -> Floats:
