@@ -13,7 +13,9 @@ import pytest
 
 import edgewise
 from edgewise import stages
-from edgewise.calibration import collect_statistics
+from edgewise.calibration import Recipe, Statistics, collect_statistics
+from edgewise.calibration.quantize_for import quantize_for
+from edgewise.calibration.repairs import RepairInput, apply_repairs
 from edgewise.cli import app
 from edgewise.cli_run import run_app
 from edgewise.data.preprocessing import DataSettings
@@ -122,6 +124,35 @@ def test_what_is_wrong_is_told_in_one_line(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_repairs_of_a_search_are_done_again(
+    build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its QDQ model has the repaired weights, its hub model those before."""
+    dist = tmp_path / "dist"
+    hub, statistics = load(build / "stages" / stages.HUB), build / "stages" / stages.STATISTICS
+    scheme = edgewise.targets.get("apple").scheme("w8a8")
+    recipe = Recipe(repairs=("equalize",), float_nodes=frozenset({"node_linear"}))
+    source = open_for(hub, DATA, DataSettings())
+    given = RepairInput(source, Statistics.load(statistics), scheme, recipe)
+    done = apply_repairs(hub, recipe.repairs, given)
+    qdq = quantize_for(done.model, done.statistics, scheme, recipe).model
+    save(hub, dist / "stages" / stages.HUB)
+    save(qdq, dist / "stages" / stages.qdq_name("apple"))
+    shutil.copy(statistics, dist / "stages")
+    report = {"search": {"apple": {"recipe": recipe.as_dict()}}}
+    (dist / "report.json").write_text(json.dumps(report))
+    out = tmp_path / "d.json"
+    assert run(dist, "--calibration", DATA, "--limit", "1", "--json", out) == 0
+    found = json.loads(out.read_text())["targets"]["apple"]
+    assert "node_linear" not in {name for layer in found["layers"] for name in layer["nodes"]}
+    (dist / "report.json").write_text('{"search": {"apple": {"recipe": {"unknown": 1}}}}')
+    assert run(dist, "--calibration", DATA) == 3
+    assert "cannot read the report" in capsys.readouterr().err
+    (dist / "report.json").unlink()
+    assert run(dist, "--calibration", DATA, "--limit", "1") == 3
+    assert "made from another model" in capsys.readouterr().err
 
 
 def test_paths_that_are_no_build_or_model(
