@@ -8,7 +8,7 @@ the quantized one comes out right (`bias_correction`, `ada_round`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +80,19 @@ def declined(repair: str, node: str, reason: str) -> Finding:
         message=f"{repair} leaves it as it is: {reason}",
         node=node,
     )
+
+
+def all_declined(repair: str, reasons: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    """One finding for each reason: the first of its nodes, and how many others there are."""
+    return tuple(
+        declined(repair, nodes[0], reason + (f", as {len(nodes) - 1} more" if nodes[1:] else ""))
+        for reason, nodes in reasons.items()
+    )
+
+
+def without_names(reason: str) -> str:
+    """The reason without what it quotes, so that places with the same one are told together."""
+    return " ".join("".join(reason.split("'")[::2]).split())
 
 
 def repaired(repair: str, nodes: Iterable[str], message: str) -> Finding:

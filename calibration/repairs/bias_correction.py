@@ -22,13 +22,20 @@ one computes in the mean.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
 from edgewise.calibration.quantize_for import quantize_for
-from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
+from edgewise.calibration.repairs.base import (
+    Repaired,
+    RepairInput,
+    all_declined,
+    declined,
+    repaired,
+)
 from edgewise.calibration.repairs.channel_values import (
     Vector,
     Visible,
@@ -67,25 +74,25 @@ def correct_biases(model: ir.Model, given: RepairInput) -> Repaired:
             bias = np.zeros(layer.outputs, np.float32) if layer.bias is None else layer.bias
             layer.set_bias((bias + shift).astype(np.float32))
             changed.append(layer.holder.name or "")
-    findings = tuple(declined(NAME, name, reason) for name, reason in reasons.items())
+    findings = all_declined(NAME, reasons)
     if not changed:
         return Repaired(model, findings=findings)
     done = repaired(NAME, changed, f"corrected the biases of {len(changed)} layers")
     return Repaired(work, tuple(changed), (done, *findings))
 
 
-def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, str]]:
-    """The layers that can take a bias, and the others by name, with the reason."""
+def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, list[str]]]:
+    """The layers that can take a bias, and the names of the others by reason."""
     layers: list[Layer] = []
-    reasons: dict[str, str] = {}
+    reasons: dict[str, list[str]] = defaultdict(list)
     for node in model.graph:
         if node.op_type not in LAYER_OPS or node.domain not in ("", "ai.onnx"):
             continue
         layer = layer_of(node)
         if isinstance(layer, str):
-            reasons[node.name or ""] = layer
+            reasons[layer].append(node.name or "")
         elif not layer.has_place_for_bias:
-            reasons[node.name or ""] = "no constant is added to its product"
+            reasons["no constant is added to its product"].append(node.name or "")
         else:
             layers.append(layer)
     return layers, reasons

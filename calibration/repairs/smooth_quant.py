@@ -33,7 +33,14 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
+from edgewise.calibration.repairs.base import (
+    Repaired,
+    RepairInput,
+    all_declined,
+    declined,
+    repaired,
+    without_names,
+)
 from edgewise.calibration.repairs.channel_paths import Paths, Place, paths_from, uses_of
 from edgewise.calibration.repairs.channel_values import ChannelValues, Vector, observe_channels
 from edgewise.calibration.repairs.equalization_factors import (
@@ -128,11 +135,7 @@ def _sites(model: ir.Model) -> tuple[list[_Site], tuple[Finding, ...]]:
             reasons[found].append(node.name or "")
         else:
             sites.append(found)
-    findings = tuple(
-        declined(NAME, names[0], reason + (f", as {len(names) - 1} more" if names[1:] else ""))
-        for reason, names in reasons.items()
-    )
-    return sites, findings
+    return sites, all_declined(NAME, reasons)
 
 
 def _affine(node: ir.Node) -> tuple[ir.Node, ...] | None:
@@ -186,7 +189,7 @@ def _site(nodes: tuple[ir.Node, ...]) -> _Site | str:
     for use in uses_of(value):
         found = paths_from(place, [use])
         if isinstance(found, str):
-            reason = " ".join("".join(found.split("'")[::2]).split())
+            reason = without_names(found)
         else:
             taken.append(use)
     paths = paths_from(place, taken) if taken else reason
