@@ -78,7 +78,7 @@ def diagnose(
     """
     gated = with_gates(hub, qdq, scheme, exclude)
     probe = Probe(gated, hub, measure=measure, threads=threads)
-    ranked = layer_errors(probe, source, gains=True, limit=limit, progress=progress)
+    ranked = layer_errors(probe, source, gains=top, limit=limit, progress=progress)
     worst = [layer for layer in ranked.layers[:top] if layer.error > 0.0]
     names = [layer.name for layer in worst]
     parts = part_errors(probe, names, source, limit=limit, progress=progress)
