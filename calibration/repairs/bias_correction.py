@@ -65,6 +65,9 @@ def correct_biases(model: ir.Model, given: RepairInput) -> Repaired:
     quantized = quantize_for(model, given.statistics, given.scheme, given.recipe).model
     work = ir.from_proto(ir.to_proto(model))
     layers, reasons = _layers(work)
+    findings = all_declined(NAME, reasons)
+    if not layers:
+        return Repaired(model, findings=findings)
     cuts = cut_layers(quantized, layers, work)
     shifts = _shifts(model, cuts, given)
     changed = []
@@ -74,7 +77,6 @@ def correct_biases(model: ir.Model, given: RepairInput) -> Repaired:
             bias = np.zeros(layer.outputs, np.float32) if layer.bias is None else layer.bias
             layer.set_bias((bias + shift).astype(np.float32))
             changed.append(layer.holder.name or "")
-    findings = all_declined(NAME, reasons)
     if not changed:
         return Repaired(model, findings=findings)
     done = repaired(NAME, changed, f"corrected the biases of {len(changed)} layers")

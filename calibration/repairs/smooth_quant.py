@@ -175,7 +175,9 @@ def _vectors(node: ir.Node) -> list[tuple[int, np.ndarray]]:
         array = constant(node.inputs[index])
         if node.inputs[index] is None:
             continue
-        if array is None or array.size != size or array.shape[-1] != size or array.dtype != "f4":
+        if array is None or array.shape[-1:] != (size,) or array.size != size:
+            return []
+        if array.dtype != np.float32:
             return []
         found.append((index, array))
     return found
