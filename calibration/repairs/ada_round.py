@@ -56,7 +56,7 @@ _ITERATIONS = 100
 _OPERATIONS = 2e10
 _FEWEST_ITERATIONS = 40
 #: the same of one sweep of the descent in pairs
-_PAIR_OPERATIONS = 1.5e8
+_PAIR_OPERATIONS = 3e7
 #: bytes of the moments of one layer: K = 8192
 _LARGEST_GRAM = 2 * 4 * 8192**2
 

@@ -46,7 +46,7 @@ _WARM_UP = 0.2
 _MOMENTUM, _SECOND_MOMENTUM = 0.9, 0.999
 #: powers of less have no part in the gradient, and are slow to compute
 _SMALLEST_BASE = np.float32(0.02)
-_MOST_SWEEPS, _MOST_PAIR_SWEEPS = 10, 3
+_MOST_SWEEPS, _MOST_PAIR_SWEEPS = 10, 2
 #: share of a price that float32 may be off
 _ROUNDING_ERROR = np.float32(1e-5)
 
