@@ -13,19 +13,17 @@ on, so that candidates are tried on the quantized model itself, on a few samples
 2. Coordinate descent: each group tries the range that its histogram suggests, then shrinks one end
    after the other by a factor as long as the outputs gain, in rounds of finer factors; late rounds
    widen again where that gains. A symmetric format has one end.
-3. The cost is `sum |y_q - y|^2 / sum |y - mean(y)|^2` of the outputs against the float model, or
-   the Kullback-Leibler divergence of the classes' probabilities. It adds up over samples, so that a
-   candidate is given up as soon as it costs clearly more than the best one did over the same ones.
-   Where the model is slow, fewer samples are taken, so that time reaches for all groups.
+3. The cost is the error of the outputs, or the divergence of the classes' probabilities
+   (`clipping_cost`). Where the model is slow, fewer samples are taken, so that time reaches for all
+   groups.
 4. One sample of four is held out. The recipe with the ranges found is quantized, and has to be
    better on these, too; else nothing is clipped.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -34,27 +32,21 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.calibration.output_error import (
-    Measure,
-    Observed,
-    observed_outputs,
-    with_outputs,
-)
+from edgewise.calibration.clipping_cost import FEWEST, OutputCost
+from edgewise.calibration.output_error import Measure
 from edgewise.calibration.parameters import affine_parameters
 from edgewise.calibration.quantize import quantize_with_findings
 from edgewise.calibration.ranges import Range, range_method
 from edgewise.calibration.recipe import Recipe
 from edgewise.calibration.runtime_scales import (
     AdjustableModel,
-    Feeds,
     Group,
     with_runtime_scales,
 )
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.statistics import Statistics
-from edgewise.data.source import Array, DataSource, Sample
+from edgewise.data.source import DataSource, Sample
 from edgewise.errors import DataError
-from edgewise.graph import OrtSession
 from edgewise.progress import SILENT, Progress
 
 DEFAULT_SAMPLES = 32
@@ -62,11 +54,6 @@ DEFAULT_SECONDS = 60.0
 _HELD_OUT = 4
 #: by what the ends move in each round, and whether they may move outwards
 _ROUNDS = ((0.6, False), (0.85, True), (0.95, True))
-#: gains below this share of the cost are chance
-_LEAST_GAIN = 2e-3
-#: standard errors by which the mean over some samples must be above that of the best candidate
-_CLEARLY = 2.0
-_FEWEST = 6
 #: for each group in the first round, as a rule
 _TRIALS = 3
 _SUGGESTED = 0.97 ** np.arange(80)
@@ -121,125 +108,30 @@ def search_clipping(
     plain = quantize_with_findings(model, statistics, scheme, recipe).model
     adjustable = with_runtime_scales(plain, scheme)
     search = _Search(scheme, statistics, recipe, adjustable, deadline)
-    samples = list(islice(source, limit))
-    if len(samples) < 2:
-        raise DataError("the search of ranges needs two samples", where=source.description)
-    held = samples[_HELD_OUT - 1 :: _HELD_OUT] or samples[-1:]
-    fitted = [sample for sample in samples if not any(sample is other for other in held)]
-    judge = _Judge(model, adjustable, fitted, measure, threads)
-    for _ in progress.track(search.run(judge), "clipping", len(search.coordinates)):
+    fitted, held = _parted(list(islice(source, limit)), source)
+    judge = OutputCost(model, adjustable, fitted, measure, threads)
+    steps = len(_ROUNDS) * len(search.coordinates)
+    for _ in progress.track(search.run(judge), "clipping", steps):
         pass
+    before = after = OutputCost(model, adjustable, held, measure, threads).cost(adjustable.feeds())
     found = replace(recipe, clipped={**recipe.clipped, **search.clipped()})
-    unseen = _Judge(model, adjustable, held, measure, threads)
-    before = unseen.cost(adjustable.feeds())
-    after = before
     if search.clipped():
         result = quantize_with_findings(model, statistics, scheme, found).model
         again = with_runtime_scales(result, scheme)
-        after = _Judge(model, again, held, measure, threads).cost(again.feeds())
-    better = after < before
-    return Clipping(
-        found if better else recipe,
-        before,
-        after if better else before,
-        judge.evaluations,
-        tuple(sorted(search.clipped())) if better else (),
-        search.cut_short,
-    )
+        after = OutputCost(model, again, held, measure, threads).cost(again.feeds())
+    if not after < before:
+        return Clipping(recipe, before, before, judge.evaluations, (), search.cut_short)
+    clipped = tuple(sorted(search.clipped()))
+    return Clipping(found, before, after, judge.evaluations, clipped, search.cut_short)
 
 
-class _Judge:
-    """The cost of the outputs over some samples, see case 3."""
-
-    def __init__(
-        self,
-        hub: ir.Model,
-        adjustable: AdjustableModel,
-        samples: list[Sample],
-        measure: Measure,
-        threads: int,
-    ) -> None:
-        self._observed = observed_outputs(adjustable, hub, measure)
-        self._names = list(dict.fromkeys(value.name for value in self._observed))
-        tensors = {value: name for name, value in adjustable.values.items()}
-        wanted = {name: tensors.get(name, name) for name in self._names}
-        reference = OrtSession(with_outputs(hub, wanted.values()), threads=threads, optimize="all")
-        self._samples = [dict(sample.feeds) for sample in samples]
-        self._wanted = []
-        for feeds in self._samples:
-            values = reference.run(feeds, list(dict.fromkeys(wanted.values())))
-            self._wanted.append({name: values[tensor] for name, tensor in wanted.items()})
-        self._signals = {name: self._signal(name) for name in self._names}
-        # the runtime's optimizer would give the weights scales of its own, see `runtime_scales`
-        self._session = OrtSession(with_outputs(adjustable.model, self._names), threads=threads)
-        self._count = len(samples)
-        self.evaluations = 0
-        #: that one sample took at the latest evaluation
-        self.seconds = 0.0
-
-    def cost(self, feeds: Feeds) -> float:
-        """Of the model with these inputs."""
-        return sum(self.costs(feeds, []))
-
-    def costs(self, feeds: Feeds, best: Sequence[float]) -> list[float]:
-        """The part of each sample in the cost, if that is lower than the `best` one, of which the
-        parts are given; nothing where it is not."""
-        self.evaluations += 1
-        limit = sum(best) * (1 - _LEAST_GAIN) if best else math.inf
-        found: list[float] = []
-        began = time.monotonic()
-        for sample, wanted in zip(self._samples, self._wanted, strict=True):
-            outputs = self._session.run({**sample, **feeds}, self._names)
-            part = sum(self._part(value, wanted, outputs) for value in self._observed)
-            found.append(part / len(self._observed) if math.isfinite(part) else math.inf)
-            if not sum(found) < limit or _clearly_above(found, best):
-                return []
-        self.seconds = max((time.monotonic() - began) / len(found), 1e-6)
-        return found
-
-    def keep(self, count: int, costs: list[float]) -> list[float]:
-        """From now on, use so many samples at most; their costs out of those of all."""
-        some = min(count, len(self._samples))
-        chosen = [index * len(self._samples) // some for index in range(some)]
-        self._samples = [self._samples[index] for index in chosen]
-        self._wanted = [self._wanted[index] for index in chosen]
-        return [costs[index] for index in chosen]
-
-    def _part(
-        self, observed: Observed, wanted: Mapping[str, Array], outputs: Mapping[str, Array]
-    ) -> float:
-        """Of one output of one sample."""
-        name, classes = observed.name, observed.classes
-        if classes is not None:
-            return _divergence(wanted[name], outputs[name], classes) / self._count
-        noise = np.square(outputs[name].astype(np.float64) - wanted[name]).sum()
-        return float(noise) / self._signals[name]
-
-    def _signal(self, name: str) -> float:
-        values = np.concatenate([wanted[name].reshape(-1) for wanted in self._wanted])
-        varying = float(np.square(values - values.mean(dtype=np.float64)).sum(dtype=np.float64))
-        whole = float(np.square(values, dtype=np.float64).sum())
-        signal = varying if varying > 1e-12 * whole else whole
-        return signal if signal > 0.0 else 1.0
-
-
-def _clearly_above(found: Sequence[float], best: Sequence[float]) -> bool:
-    """Whether what was tried over the first samples tells that the rest will not help."""
-    if len(found) < _FEWEST or not best:
-        return False
-    more = np.subtract(found, best[: len(found)])
-    return bool(more.mean() > _CLEARLY * more.std() / math.sqrt(len(more)))
-
-
-def _divergence(wanted: Array, found: Array, axis: int) -> float:
-    """The mean of sum p log(p / q) over rows, of the softmax of scores."""
-    p, q = (_log_softmax(scores.astype(np.float64), axis) for scores in (wanted, found))
-    return float((np.exp(p) * (p - q)).sum(axis=axis).mean())
-
-
-def _log_softmax(scores: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    shifted = scores - scores.max(axis=axis, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+def _parted(samples: list[Sample], source: DataSource) -> tuple[list[Sample], list[Sample]]:
+    """The samples to search with, and those held out."""
+    if len(samples) < 2:
+        raise DataError("the search of ranges needs two samples", where=source.description)
+    places = range(_HELD_OUT - 1, len(samples), _HELD_OUT) or range(len(samples) - 1, len(samples))
+    held = [samples[index] for index in places]
+    return [sample for index, sample in enumerate(samples) if index not in places], held
 
 
 #: of a range; a symmetric format moves both together
@@ -300,7 +192,7 @@ class _Search:
             key=lambda coordinate: -coordinate.promise,
         )
 
-    def run(self, judge: _Judge) -> Iterator[None]:
+    def run(self, judge: OutputCost) -> Iterator[None]:
         """One step for each group in each round."""
         self._best = judge.costs(self._feeds, [])
         self._best = judge.keep(self._affordable(judge), self._best)
@@ -316,11 +208,11 @@ class _Search:
                         self._walk(judge, coordinate, end, 1 / factor)
                 yield
 
-    def _affordable(self, judge: _Judge) -> int:
+    def _affordable(self, judge: OutputCost) -> int:
         """Samples with which time reaches for a first round."""
         trials = _TRIALS * max(len(self.coordinates), 1)
         left = max(self._deadline - time.monotonic(), 0.0)
-        return max(int(left / (judge.seconds * trials)), _FEWEST)
+        return max(int(left / (judge.seconds * trials)), FEWEST)
 
     def clipped(self) -> dict[str, tuple[float, float]]:
         """The field of the recipe, for all tensors of groups that moved."""
@@ -333,7 +225,7 @@ class _Search:
                     found[name] = (low, min(coordinate.now.high, max(own.maximum, 0.0)))
         return found
 
-    def _walk(self, judge: _Judge, coordinate: _Coordinate, end: End, factor: float) -> bool:
+    def _walk(self, judge: OutputCost, coordinate: _Coordinate, end: End, factor: float) -> bool:
         """Move an end as long as that gains; whether it moved at all."""
         steps = 0
         while time.monotonic() < self._deadline:
@@ -342,7 +234,7 @@ class _Search:
             steps += 1
         return steps > 0
 
-    def _try(self, judge: _Judge, coordinate: _Coordinate, candidate: Range) -> bool:
+    def _try(self, judge: OutputCost, coordinate: _Coordinate, candidate: Range) -> bool:
         if candidate == coordinate.now or time.monotonic() >= self._deadline:
             return False
         changed = coordinate.group.feeds(affine_parameters(candidate, self._number))
