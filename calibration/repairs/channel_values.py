@@ -43,7 +43,9 @@ class Visible:
         found: dict[str, list[tuple[int, npt.NDArray[Any]]]] = {}
         for part in self.positions:
             places = part.kept(values)
-            for name, axes in part.axes.items() if places is not None else ():
+            if places is None:
+                continue
+            for name, axes in part.axes.items():
                 found.setdefault(name, []).extend((axis, places) for axis in axes)
         return found
 

@@ -139,12 +139,15 @@ def _scheme(folder: Path, target: str, project: Project) -> Scheme:
 
 
 def _recipe(report: Path, target: str) -> Recipe:
-    """What a search chose, as the report has it; the plain one where none was made."""
+    """What a search chose, else what the project asked for, as the report has it."""
     if not report.is_file():
         return Recipe()
     try:
-        searches = json.loads(report.read_text(encoding="utf-8")).get("search") or {}
-        plain = dict((searches.get(target) or {}).get("recipe") or {})
+        told = json.loads(report.read_text(encoding="utf-8"))
+        searched = (told.get("search") or {}).get(target) or {}
+        asked = told.get("calibration") or {}
+        known = {key: asked[key] for key in ("method", "percentile", "repairs") if asked.get(key)}
+        plain = dict(searched.get("recipe") or {}) if searched else known
         return Recipe(**{key: _FIELDS.get(key, _as_it_is)(plain[key]) for key in plain})
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(
