@@ -7,6 +7,7 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -19,6 +20,7 @@ from edgewise.calibration.repairs import RepairInput, apply_repairs
 from edgewise.cli import app
 from edgewise.cli_run import run_app
 from edgewise.data.preprocessing import DataSettings
+from edgewise.diagnosis.document import diagnosis_schema
 from edgewise.graph import load, prepare, save
 from edgewise.hub_data import open_for
 
@@ -56,6 +58,7 @@ def test_a_folder_gives_text_json_and_a_plot(
     assert f"plot: {picture}" in text
 
     found = json.loads(document.read_text())
+    jsonschema.validate(found, diagnosis_schema())
     assert found["format"] == "edgewise-diagnosis-1"
     assert list(found["targets"]) == ["android", "apple"]
     for diagnosis in found["targets"].values():
