@@ -16,8 +16,8 @@ on, so that candidates are tried on the quantized model itself, on a few samples
 3. The cost is the error of the outputs, or the divergence of the classes' probabilities
    (`clipping_cost`). Where the model is slow, fewer samples are taken, so that time reaches for all
    groups.
-4. One sample of four is held out. The recipe with the ranges found is quantized, and has to be
-   better on these, too; else nothing is clipped.
+4. One sample of four is held out: no step is taken that costs more on these. The recipe with the
+   ranges found is quantized, and has to be better on them; else nothing is clipped.
 """
 
 from __future__ import annotations
@@ -107,13 +107,15 @@ def search_clipping(
     deadline = time.monotonic() + DEFAULT_SECONDS if deadline is None else deadline
     plain = quantize_with_findings(model, statistics, scheme, recipe).model
     adjustable = with_runtime_scales(plain, scheme)
-    search = _Search(scheme, statistics, recipe, adjustable, deadline)
     fitted, held = _parted(list(islice(source, limit)), source)
-    judge = OutputCost(model, adjustable, fitted, measure, threads)
+    judge, unseen = (
+        OutputCost(model, adjustable, samples, measure, threads) for samples in (fitted, held)
+    )
+    before = after = unseen.cost(adjustable.feeds())
+    search = _Search(scheme, statistics, recipe, adjustable, (judge, unseen), deadline)
     steps = len(_ROUNDS) * len(search.coordinates)
-    for _ in progress.track(search.run(judge), "clipping", steps):
+    for _ in progress.track(search.run(), "clipping", steps):
         pass
-    before = after = OutputCost(model, adjustable, held, measure, threads).cost(adjustable.feeds())
     found = replace(recipe, clipped={**recipe.clipped, **search.clipped()})
     if search.clipped():
         result = quantize_with_findings(model, statistics, scheme, found).model
@@ -175,6 +177,7 @@ class _Search:
         statistics: Statistics,
         recipe: Recipe,
         adjustable: AdjustableModel,
+        judges: tuple[OutputCost, OutputCost],
         deadline: float,
     ) -> None:
         if scheme.activation is None:
@@ -184,7 +187,9 @@ class _Search:
         self._recipe = recipe
         self._deadline = deadline
         self._feeds = adjustable.feeds()
+        self._judge, self._held = judges
         self._best: list[float] = []
+        self._unseen = self._held.cost(self._feeds)
         self.cut_short = False
         found = (self._coordinate(group) for group in adjustable.groups)
         self.coordinates = sorted(
@@ -192,27 +197,27 @@ class _Search:
             key=lambda coordinate: -coordinate.promise,
         )
 
-    def run(self, judge: OutputCost) -> Iterator[None]:
+    def run(self) -> Iterator[None]:
         """One step for each group in each round."""
-        self._best = judge.costs(self._feeds, [])
-        self._best = judge.keep(self._affordable(judge), self._best)
+        self._best = self._judge.costs(self._feeds, [])
+        self._best = self._judge.keep(self._affordable(), self._best)
         for index, (factor, outwards) in enumerate(_ROUNDS):
             for coordinate in self.coordinates:
                 if time.monotonic() >= self._deadline:
                     self.cut_short = True
                     return
                 if not index:
-                    self._try(judge, coordinate, coordinate.suggested)
+                    self._try(coordinate, coordinate.suggested)
                 for end in coordinate.ends:
-                    if not self._walk(judge, coordinate, end, factor) and outwards:
-                        self._walk(judge, coordinate, end, 1 / factor)
+                    if not self._walk(coordinate, end, factor) and outwards:
+                        self._walk(coordinate, end, 1 / factor)
                 yield
 
-    def _affordable(self, judge: OutputCost) -> int:
+    def _affordable(self) -> int:
         """Samples with which time reaches for a first round."""
         trials = _TRIALS * max(len(self.coordinates), 1)
         left = max(self._deadline - time.monotonic(), 0.0)
-        return max(int(left / (judge.seconds * trials)), FEWEST)
+        return max(int(left / (self._judge.seconds * trials)), FEWEST)
 
     def clipped(self) -> dict[str, tuple[float, float]]:
         """The field of the recipe, for all tensors of groups that moved."""
@@ -225,23 +230,24 @@ class _Search:
                     found[name] = (low, min(coordinate.now.high, max(own.maximum, 0.0)))
         return found
 
-    def _walk(self, judge: OutputCost, coordinate: _Coordinate, end: End, factor: float) -> bool:
+    def _walk(self, coordinate: _Coordinate, end: End, factor: float) -> bool:
         """Move an end as long as that gains; whether it moved at all."""
         steps = 0
         while time.monotonic() < self._deadline:
-            if not self._try(judge, coordinate, coordinate.moved(end, factor)):
+            if not self._try(coordinate, coordinate.moved(end, factor)):
                 break
             steps += 1
         return steps > 0
 
-    def _try(self, judge: OutputCost, coordinate: _Coordinate, candidate: Range) -> bool:
+    def _try(self, coordinate: _Coordinate, candidate: Range) -> bool:
         if candidate == coordinate.now or time.monotonic() >= self._deadline:
             return False
         changed = coordinate.group.feeds(affine_parameters(candidate, self._number))
-        costs = judge.costs({**self._feeds, **changed}, self._best)
-        if not costs:
+        feeds = {**self._feeds, **changed}
+        costs = self._judge.costs(feeds, self._best)
+        if not costs or (unseen := self._held.cost(feeds)) > self._unseen:
             return False
-        self._best, coordinate.now = costs, candidate
+        self._best, self._unseen, coordinate.now = costs, unseen, candidate
         self._feeds |= changed
         return True
 
