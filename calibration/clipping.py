@@ -13,9 +13,8 @@ on, so that candidates are tried on the quantized model itself, on a few samples
 2. Coordinate descent: each group tries the range that its histogram suggests, then shrinks one end
    after the other by a factor as long as the outputs gain, in rounds of finer factors; late rounds
    widen again where that gains. A symmetric format has one end.
-3. The cost is the error of the outputs, or the divergence of the classes' probabilities
-   (`clipping_cost`). Where the model is slow, fewer samples are taken, so that time reaches for all
-   groups.
+3. The cost is the error of the outputs, of scores in front of a softmax (`clipping_cost`). Where
+   the model is slow, fewer samples are taken, so that time reaches for all groups.
 4. One sample of four is held out: no step is taken that costs more on these. The recipe with the
    ranges found is quantized, and has to be better on them; else nothing is clipped.
 """

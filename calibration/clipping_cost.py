@@ -1,9 +1,12 @@
 """What changed scales cost: how far the outputs are from those of the float model.
 
-    values    mean_o  sum_n |y_q - y|^2 / sum_n |y - mean(y)|^2         of outputs o and samples n
-    classes   mean_n  sum_c p_c log(p_c / q_c)                          of the softmax of scores
+    mean_o  sum_n |y_q - y|^2 / sum_n |y - mean(y)|^2         of outputs o and samples n
 
-(the Kullback-Leibler divergence, of scores in front of the softmax). Each sample has its part in
+Scores of classes lose the mean over classes, and are taken in front of the softmax, as in
+`output_error`: a divergence of probabilities hangs on the few examples that are uncertain, and a
+dozen examples are too few for it.
+
+Each sample has its part in
 the sum, so that a candidate can be given up early: as soon as it costs more than the best one in
 all, or clearly more than the best one over the same samples, by two standard errors of the mean.
 """
@@ -55,11 +58,15 @@ class OutputCost:
         self._wanted = []
         for feeds in self._samples:
             values = reference.run(feeds, list(dict.fromkeys(wanted.values())))
-            self._wanted.append({name: values[tensor] for name, tensor in wanted.items()})
+            self._wanted.append(
+                {
+                    value.name: _centred(values[wanted[value.name]], value.classes)
+                    for value in self._observed
+                }
+            )
         self._signals = {name: self._signal(name) for name in self._names}
         # the runtime's optimizer would give the weights scales of its own, see `runtime_scales`
         self._session = OrtSession(with_outputs(adjustable.model, self._names), threads=threads)
-        self._count = len(samples)
         self.evaluations = 0
         #: that one sample took at the latest evaluation
         self.seconds = 0.0
@@ -96,11 +103,9 @@ class OutputCost:
         self, observed: Observed, wanted: Mapping[str, Array], outputs: Mapping[str, Array]
     ) -> float:
         """Of one output of one sample."""
-        name, classes = observed.name, observed.classes
-        if classes is not None:
-            return _divergence(wanted[name], outputs[name], classes) / self._count
-        noise = np.square(outputs[name].astype(np.float64) - wanted[name]).sum()
-        return float(noise) / self._signals[name]
+        name = observed.name
+        noise = _centred(outputs[name], observed.classes) - wanted[name]
+        return float(np.square(noise).sum()) / self._signals[name]
 
     def _signal(self, name: str) -> float:
         values = np.concatenate([wanted[name].reshape(-1) for wanted in self._wanted])
@@ -118,12 +123,9 @@ def _clearly_above(found: Sequence[float], best: Sequence[float]) -> bool:
     return bool(more.mean() > _CLEARLY * more.std() / math.sqrt(len(more)))
 
 
-def _divergence(wanted: Array, found: Array, axis: int) -> float:
-    """The mean of sum p log(p / q) over rows, of the softmax of scores."""
-    p, q = (_log_softmax(scores.astype(np.float64), axis) for scores in (wanted, found))
-    return float((np.exp(p) * (p - q)).sum(axis=axis).mean())
-
-
-def _log_softmax(scores: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    shifted = scores - scores.max(axis=axis, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+def _centred(array: Array, classes: int | None) -> npt.NDArray[np.float64]:
+    """Scores without the mean over classes, which no softmax sees."""
+    values = array.astype(np.float64)
+    if classes is None or not values.ndim:
+        return values
+    return np.asarray(values - values.mean(axis=classes, keepdims=True))

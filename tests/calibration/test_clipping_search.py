@@ -52,7 +52,7 @@ def test_an_outlier_without_effect_is_clipped(outliers, scheme, trial):
     assert gain[1] > gain[0] + 10  # dB, on other samples
 
 
-def test_scores_of_classes_are_judged_by_their_probabilities(outliers, android):
+def test_scores_of_classes_are_judged_by_their_differences(outliers, android):
     model, source, statistics = outliers
     found = search_clipping(model, statistics, android, PLAIN, source, measure="classes")
     assert found.after < 0.1 * found.before
