@@ -171,7 +171,7 @@ def _powers_of_two(widths: npt.NDArray[np.float64]) -> Array:
     """Case 2's s; 1 for a channel of only zeros, of which nothing is known."""
     shares = np.where(widths > 0.0, widths, widths.max()) / widths.max()
     exponents = np.clip(np.ceil(np.log2(shares)), _SMALLEST_EXPONENT, 0)
-    return np.exp2(exponents).astype(np.float32)
+    return np.asarray(np.exp2(exponents), np.float32)
 
 
 def _range(observed: TensorStatistics, scales: Array) -> Range:
