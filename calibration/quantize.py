@@ -21,7 +21,7 @@ from edgewise.calibration.known import (
     missing_activations,
     on_grid,
 )
-from edgewise.calibration.known_findings import known_findings
+from edgewise.calibration.known_findings import Given, known_findings
 from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
@@ -155,7 +155,8 @@ def quantize_with_findings(
         infer_shapes(result)
     forget_known_ranges(result)
     gone = plan.vanished | plan.fused
-    remarks = known_findings(work, known, steering.parameters, steering.weights, gone, scheme)
+    given = Given(steering.parameters, steering.weights, frozenset(gone), ranges)
+    remarks = known_findings(work, known, given, scheme, placement)
     stored = {name: real for name, real in ranges.items() if name in parameters.keys() - gone}
     told = range_findings(statistics.tensors, stored) if activation.dtype in _EIGHT_BITS else ()
     return Quantized(result, (*placement.findings, *scaled.findings, *remarks, *told))
