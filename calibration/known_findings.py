@@ -145,6 +145,7 @@ class _Look:
     def weights(self) -> Iterator[Finding]:
         """Rules 5 and 6."""
         anew: dict[str, _Broken] = defaultdict(lambda: _Broken([], ""))
+        lowest = _Broken([], "")
         short = _Broken([], "")
         for node, name, array in self._constants("weight"):
             source, given = self.known.get(name), self.given.weights.get(name)
@@ -153,13 +154,23 @@ class _Look:
             if why := _why_anew(array, source, given):
                 anew[why].node = anew[why].node or node_label(node)
                 anew[why].names.append(name)
-            elif not _same(source, given):
+                continue
+            if (source.quantize(array) == np.iinfo(source.zero_point.dtype).min).any():
+                lowest.node = lowest.node or node_label(node)
+                lowest.names.append(name)
+            if not _same(source, given):
                 short.node = short.node or node_label(node)
                 short.names.append(name)
         for why, found in anew.items():
             verb = "gets its scales" if len(found.names) == 1 else "get their scales"
             message = f"{_count(found.names, 'weight')} {verb} anew, because {why}"
             yield _finding("known-weight", "warning", message, found.node)
+        if lowest.names:
+            message = (
+                f"{_count(lowest.names, 'weight')}: the integer -128 becomes -127, the least that "
+                f"{self.scheme.target} stores; scales and all others are the source's"
+            )
+            yield _finding("known-weight", "info", message, lowest.node)
         if short.names:
             message = (
                 f"{_count(short.names, 'weight')}: integers are the source's, and scales the next "
@@ -265,7 +276,7 @@ def _why_anew(
         return f"the source's scales run along axis {source.axis}, and the target's along {along}"
     integers = source.quantize(array)
     if np.array_equal(source.dequantize(integers), array):
-        return "the source uses the integer -128, and the target -127 to 127"
+        return "the source uses the integer -128 often, and the target -127 to 127"
     return "a pass has changed their values"
 
 

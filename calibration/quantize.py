@@ -35,7 +35,7 @@ from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
 from edgewise.calibration.statistics import Statistics, model_hash
 from edgewise.calibration.verify import Promise, verify
-from edgewise.calibration.weights import weight_parameters
+from edgewise.calibration.weights import saturate_weights, weight_parameters
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import constant, forget_known_ranges, is_quantized_model, known_ranges
@@ -140,6 +140,10 @@ def quantize_with_findings(
         parameters=parameters,
         weights=weight_parameters(work, placement, parameters, weight, known, recipe.weights),
     )
+    gone = plan.vanished | plan.fused
+    given = Given(steering.parameters, steering.weights, frozenset(gone), ranges)
+    remarks = known_findings(work, known, given, scheme, placement)
+    saturate_weights(work, steering.weights, weight)
     promise = Promise(
         scheme,
         nodes=original.names - plan.folded.keys(),
@@ -154,9 +158,6 @@ def quantize_with_findings(
         split(result, composites)
         infer_shapes(result)
     forget_known_ranges(result)
-    gone = plan.vanished | plan.fused
-    given = Given(steering.parameters, steering.weights, frozenset(gone), ranges)
-    remarks = known_findings(work, known, given, scheme, placement)
     stored = {name: real for name, real in ranges.items() if name in parameters.keys() - gone}
     told = range_findings(statistics.tensors, stored) if activation.dtype in _EIGHT_BITS else ()
     return Quantized(result, (*placement.findings, *scaled.findings, *remarks, *told))

@@ -133,12 +133,27 @@ def test_weights_that_cannot_stay_are_told_with_the_reason(hub, new, why):
     assert finding.severity == "warning" and finding.node == "n_c1" and why in finding.message
 
 
-def test_a_weight_that_uses_minus_128_is_told(hub):
+def test_a_weight_that_uses_minus_128_often_is_told(hub):
     scales = known_ranges(hub)["w2"]
     stored = np.full((5, 4, 1, 1), -128, np.int8)
     hub.graph.initializers["w2"].const_value = ir.tensor(scales.dequantize(stored), name="w2")
     (finding,) = told(quantized(hub, "android"), "known-weight")
     assert finding.node == "n_c2" and "-128" in finding.message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_few_integers_of_minus_128_move_one_step_and_all_scales_stay(hub, target):
+    """PyTorch's default for training, max|w| / 127.5, puts one weight of a channel there."""
+    scales = known_ranges(hub)["w1"]
+    stored = np.random.default_rng(1).integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    stored[0, 0, 0, 0] = stored[2, 1, 1, 1] = -128
+    hub.graph.initializers["w1"].const_value = ir.tensor(scales.dequantize(stored), name="w1")
+    result = quantized(hub, target)
+    (finding,) = told(result, "known-weight")
+    assert finding.severity == "info" and finding.node == "n_c1" and "-128" in finding.message
+    kept = next(n for n in result.model.graph if n.name == "n_c1").inputs[1].producer()
+    np.testing.assert_array_equal(quantization_of(kept).scale, scales.scale)
+    np.testing.assert_array_equal(constant(kept.inputs[0]), np.maximum(stored, -127))
 
 
 def test_weights_with_float32_scales_keep_their_integers_on_apple(hub):

@@ -65,6 +65,10 @@ def test_a_scale_begins_at_its_bits_and_stays_positive():
     assert float(scale().detach()) > 0.0
     floor = torch.tensor(0.25)
     assert float(scale(floor).detach()) == 0.25
+    bounded = LearnedScale(np.float32(0.02), half=True, learned=True, ceiling=6 / 255)
+    with torch.no_grad():
+        bounded.log2_change += 3.0
+    assert float(bounded().detach()) == storable_scale(6 / 255, SHORT)
 
 
 @given(st.floats(2.0**-20, 100.0, width=32))

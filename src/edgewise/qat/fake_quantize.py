@@ -19,6 +19,7 @@ positive, and begin at exactly s0. Zero points stay.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,22 @@ class LearnedScale(nn.Module):
         scale: s0, shape () or (channels,).
         half: the target stores float16 scales.
         learned: False for what the target prescribes.
+        ceiling: the largest; s0 may be the next float16 number above it.
     """
 
     initial: torch.Tensor
 
-    def __init__(self, scale: npt.NDArray[np.float32], *, half: bool, learned: bool) -> None:
+    def __init__(
+        self,
+        scale: npt.NDArray[np.float32],
+        *,
+        half: bool,
+        learned: bool,
+        ceiling: float = math.inf,
+    ) -> None:
         super().__init__()
         self.register_buffer("initial", torch.from_numpy(np.array(scale, np.float32)))
-        self.half_stored = half
+        self.half_stored, self.ceiling = half, ceiling
         self.log2_change = nn.Parameter(torch.zeros_like(self.initial), requires_grad=learned)
 
     def forward(self, floor: torch.Tensor | None = None) -> torch.Tensor:
@@ -100,7 +109,7 @@ class LearnedScale(nn.Module):
         if not self.log2_change.requires_grad:
             return self.initial
         with torch.no_grad():
-            stored = scale.clamp_min(_SMALLEST)
+            stored = scale.clamp(_SMALLEST, self.ceiling)
             if floor is not None:
                 stored = torch.maximum(stored, floor.to(stored.dtype))
             if self.half_stored:

@@ -189,7 +189,9 @@ def _activation(group: Group, number: NumberFormat) -> QuantizedActivation:
     low, high = QMIN[number.dtype] - zero_point, QMAX[number.dtype] - zero_point
     half = number.scale_dtype == "float16"
     return QuantizedActivation(
-        LearnedScale(found.scale, half=half, learned=group.learned), low, high
+        LearnedScale(found.scale, half=half, learned=group.learned, ceiling=group.ceiling),
+        low,
+        high,
     )
 
 

@@ -8,6 +8,7 @@ changes numbers only, so that the rules hold afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +30,15 @@ _SUFFIX = "_quantized"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Activations with one scale; `learned` unless the target prescribes it."""
+    """Activations with one scale; `learned` unless the target prescribes it.
+
+    `ceiling` is the scale with which the integers end where a Clip does: beyond, the Clip would
+    have to be computed by itself where the target folds it into the range.
+    """
 
     quantization: TensorQuantization
     learned: bool
+    ceiling: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,8 +126,19 @@ def _activations(qdq: ir.Model, scheme: Scheme) -> tuple[dict[str, str], dict[st
         maker = None if source is None else source.producer()
         fixed = maker is not None and maker.op_type in scheme.fixed_outputs
         learned = name in tied and not fixed and (key not in groups or groups[key].learned)
-        groups[key] = Group(quantization_of(node), learned)
+        found = quantization_of(node)
+        ceiling = min(_ceiling(maker, found), groups[key].ceiling if key in groups else math.inf)
+        groups[key] = Group(found, learned, ceiling)
     return pairs, groups
+
+
+def _ceiling(maker: ir.Node | None, found: TensorQuantization) -> float:
+    """Infinite without a Clip, or where the integers go on below zero."""
+    limits = np.iinfo(found.zero_point.dtype)
+    if maker is None or maker.op_type != "Clip" or int(found.zero_point) != limits.min:
+        return math.inf
+    high = constant(maker.inputs[2]) if len(maker.inputs) > 2 else None
+    return math.inf if high is None else float(high.reshape(())) / (limits.max - limits.min)
 
 
 def _scale_name(node: ir.Node) -> str:
