@@ -13,18 +13,16 @@ on, so that candidates are tried on the quantized model itself, on a few samples
 2. Coordinate descent: each group tries the range that its histogram suggests, then shrinks one end
    after the other by a factor as long as the outputs gain, in rounds of finer factors; late rounds
    widen again where that gains. A symmetric format has one end.
-3. The cost is `sum |y_q - y|^2 / sum |y - mean(y)|^2` of the outputs against the float model, or
-   the Kullback-Leibler divergence of the classes' probabilities. It adds up over samples, so that a
-   candidate is given up as soon as it costs clearly more than the best one did over the same ones.
-4. One sample of four is held out. The recipe with the ranges found is quantized, and has to be
-   better on these, too; else nothing is clipped.
+3. The cost is the error of the outputs, of scores in front of a softmax (`clipping_cost`). Where
+   the model is slow, fewer samples are taken, so that time reaches for all groups.
+4. One sample of four is held out: no step is taken that costs more on these. The recipe with the
+   ranges found is quantized, and has to be better on them; else nothing is clipped.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -33,39 +31,30 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgewise.calibration.output_error import (
-    Measure,
-    Observed,
-    observed_outputs,
-    with_outputs,
-)
+from edgewise.calibration.clipping_cost import FEWEST, OutputCost
+from edgewise.calibration.output_error import Measure
 from edgewise.calibration.parameters import affine_parameters
 from edgewise.calibration.quantize import quantize_with_findings
 from edgewise.calibration.ranges import Range, range_method
 from edgewise.calibration.recipe import Recipe
 from edgewise.calibration.runtime_scales import (
     AdjustableModel,
-    Feeds,
     Group,
     with_runtime_scales,
 )
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.statistics import Statistics
-from edgewise.data.source import Array, DataSource, Sample
+from edgewise.data.source import DataSource, Sample
 from edgewise.errors import DataError
-from edgewise.graph import OrtSession
 from edgewise.progress import SILENT, Progress
 
 DEFAULT_SAMPLES = 32
 DEFAULT_SECONDS = 60.0
 _HELD_OUT = 4
 #: by what the ends move in each round, and whether they may move outwards
-_ROUNDS = ((0.85, False), (0.93, True), (0.97, True))
-#: gains below this share of the cost are chance
-_LEAST_GAIN = 2e-3
-#: standard errors by which the mean over some samples must be above that of the best candidate
-_CLEARLY = 2.0
-_FEWEST = 6
+_ROUNDS = ((0.6, False), (0.85, True), (0.95, True))
+#: for each group in the first round, as a rule
+_TRIALS = 3
 _SUGGESTED = 0.97 ** np.arange(80)
 
 
@@ -76,7 +65,7 @@ class Clipping:
     recipe: Recipe
     before: float
     after: float
-    #: how often the model ran through the samples, and tensors that are clipped
+    #: ranges that were tried, and the tensors that are clipped
     evaluations: int
     clipped: tuple[str, ...]
     #: whether time ended the search
@@ -117,114 +106,33 @@ def search_clipping(
     deadline = time.monotonic() + DEFAULT_SECONDS if deadline is None else deadline
     plain = quantize_with_findings(model, statistics, scheme, recipe).model
     adjustable = with_runtime_scales(plain, scheme)
-    search = _Search(scheme, statistics, recipe, adjustable, deadline)
-    samples = list(islice(source, limit))
-    if len(samples) < 2:
-        raise DataError("the search of ranges needs two samples", where=source.description)
-    held = samples[_HELD_OUT - 1 :: _HELD_OUT] or samples[-1:]
-    fitted = [sample for sample in samples if not any(sample is other for other in held)]
-    judge = _Judge(model, adjustable, fitted, measure, threads)
-    for _ in progress.track(search.run(judge), "clipping", len(search.coordinates)):
+    fitted, held = _parted(list(islice(source, limit)), source)
+    judge, unseen = (
+        OutputCost(model, adjustable, samples, measure, threads) for samples in (fitted, held)
+    )
+    before = after = unseen.cost(adjustable.feeds())
+    search = _Search(scheme, statistics, recipe, adjustable, (judge, unseen), deadline)
+    steps = len(_ROUNDS) * len(search.coordinates)
+    for _ in progress.track(search.run(), "clipping", steps):
         pass
     found = replace(recipe, clipped={**recipe.clipped, **search.clipped()})
-    unseen = _Judge(model, adjustable, held, measure, threads)
-    before = unseen.cost(adjustable.feeds())
-    after = before
     if search.clipped():
         result = quantize_with_findings(model, statistics, scheme, found).model
         again = with_runtime_scales(result, scheme)
-        after = _Judge(model, again, held, measure, threads).cost(again.feeds())
-    better = after < before
-    return Clipping(
-        found if better else recipe,
-        before,
-        after if better else before,
-        judge.evaluations,
-        tuple(sorted(search.clipped())) if better else (),
-        search.cut_short,
-    )
+        after = OutputCost(model, again, held, measure, threads).cost(again.feeds())
+    if not after < before:
+        return Clipping(recipe, before, before, judge.evaluations, (), search.cut_short)
+    clipped = tuple(sorted(search.clipped()))
+    return Clipping(found, before, after, judge.evaluations, clipped, search.cut_short)
 
 
-class _Judge:
-    """The cost of the outputs over some samples, see case 3."""
-
-    def __init__(
-        self,
-        hub: ir.Model,
-        adjustable: AdjustableModel,
-        samples: list[Sample],
-        measure: Measure,
-        threads: int,
-    ) -> None:
-        self._observed = observed_outputs(adjustable, hub, measure)
-        self._names = list(dict.fromkeys(value.name for value in self._observed))
-        tensors = {value: name for name, value in adjustable.values.items()}
-        wanted = {name: tensors.get(name, name) for name in self._names}
-        reference = OrtSession(with_outputs(hub, wanted.values()), threads=threads, optimize="all")
-        self._samples = [dict(sample.feeds) for sample in samples]
-        self._wanted = []
-        for feeds in self._samples:
-            values = reference.run(feeds, list(dict.fromkeys(wanted.values())))
-            self._wanted.append({name: values[tensor] for name, tensor in wanted.items()})
-        self._signals = {name: self._signal(name) for name in self._names}
-        self._session = OrtSession(
-            with_outputs(adjustable.model, self._names), threads=threads, optimize="all"
-        )
-        self.evaluations = 0
-
-    def cost(self, feeds: Feeds) -> float:
-        """Of the model with these inputs."""
-        return sum(self.costs(feeds, []))
-
-    def costs(self, feeds: Feeds, best: Sequence[float]) -> list[float]:
-        """The part of each sample in the cost, if that is lower than the `best` one, of which the
-        parts are given; nothing where it is not."""
-        self.evaluations += 1
-        limit = sum(best) * (1 - _LEAST_GAIN) if best else math.inf
-        found: list[float] = []
-        for sample, wanted in zip(self._samples, self._wanted, strict=True):
-            outputs = self._session.run({**sample, **feeds}, self._names)
-            part = sum(self._part(value, wanted, outputs) for value in self._observed)
-            found.append(part / len(self._observed) if math.isfinite(part) else math.inf)
-            if not sum(found) < limit or _clearly_above(found, best):
-                return []
-        return found
-
-    def _part(
-        self, observed: Observed, wanted: Mapping[str, Array], outputs: Mapping[str, Array]
-    ) -> float:
-        """Of one output of one sample."""
-        name, classes = observed.name, observed.classes
-        if classes is not None:
-            return _divergence(wanted[name], outputs[name], classes) / len(self._samples)
-        noise = np.square(outputs[name].astype(np.float64) - wanted[name]).sum()
-        return float(noise) / self._signals[name]
-
-    def _signal(self, name: str) -> float:
-        values = np.concatenate([wanted[name].reshape(-1) for wanted in self._wanted])
-        varying = float(np.square(values - values.mean(dtype=np.float64)).sum(dtype=np.float64))
-        whole = float(np.square(values, dtype=np.float64).sum())
-        signal = varying if varying > 1e-12 * whole else whole
-        return signal if signal > 0.0 else 1.0
-
-
-def _clearly_above(found: Sequence[float], best: Sequence[float]) -> bool:
-    """Whether what was tried over the first samples tells that the rest will not help."""
-    if len(found) < _FEWEST or not best:
-        return False
-    more = np.subtract(found, best[: len(found)])
-    return bool(more.mean() > _CLEARLY * more.std() / math.sqrt(len(more)))
-
-
-def _divergence(wanted: Array, found: Array, axis: int) -> float:
-    """The mean of sum p log(p / q) over rows, of the softmax of scores."""
-    p, q = (_log_softmax(scores.astype(np.float64), axis) for scores in (wanted, found))
-    return float((np.exp(p) * (p - q)).sum(axis=axis).mean())
-
-
-def _log_softmax(scores: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    shifted = scores - scores.max(axis=axis, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+def _parted(samples: list[Sample], source: DataSource) -> tuple[list[Sample], list[Sample]]:
+    """The samples to search with, and those held out."""
+    if len(samples) < 2:
+        raise DataError("the search of ranges needs two samples", where=source.description)
+    places = range(_HELD_OUT - 1, len(samples), _HELD_OUT) or range(len(samples) - 1, len(samples))
+    held = [samples[index] for index in places]
+    return [sample for index, sample in enumerate(samples) if index not in places], held
 
 
 #: of a range; a symmetric format moves both together
@@ -268,6 +176,7 @@ class _Search:
         statistics: Statistics,
         recipe: Recipe,
         adjustable: AdjustableModel,
+        judges: tuple[OutputCost, OutputCost],
         deadline: float,
     ) -> None:
         if scheme.activation is None:
@@ -277,7 +186,9 @@ class _Search:
         self._recipe = recipe
         self._deadline = deadline
         self._feeds = adjustable.feeds()
+        self._judge, self._held = judges
         self._best: list[float] = []
+        self._unseen = self._held.cost(self._feeds)
         self.cut_short = False
         found = (self._coordinate(group) for group in adjustable.groups)
         self.coordinates = sorted(
@@ -285,20 +196,27 @@ class _Search:
             key=lambda coordinate: -coordinate.promise,
         )
 
-    def run(self, judge: _Judge) -> Iterator[None]:
+    def run(self) -> Iterator[None]:
         """One step for each group in each round."""
-        self._best = judge.costs(self._feeds, [])
+        self._best = self._judge.costs(self._feeds, [])
+        self._best = self._judge.keep(self._affordable(), self._best)
         for index, (factor, outwards) in enumerate(_ROUNDS):
             for coordinate in self.coordinates:
                 if time.monotonic() >= self._deadline:
                     self.cut_short = True
                     return
                 if not index:
-                    self._try(judge, coordinate, coordinate.suggested)
+                    self._try(coordinate, coordinate.suggested)
                 for end in coordinate.ends:
-                    if not self._walk(judge, coordinate, end, factor) and outwards:
-                        self._walk(judge, coordinate, end, 1 / factor)
+                    if not self._walk(coordinate, end, factor) and outwards:
+                        self._walk(coordinate, end, 1 / factor)
                 yield
+
+    def _affordable(self) -> int:
+        """Samples with which time reaches for a first round."""
+        trials = _TRIALS * max(len(self.coordinates), 1)
+        left = max(self._deadline - time.monotonic(), 0.0)
+        return max(int(left / (self._judge.seconds * trials)), FEWEST)
 
     def clipped(self) -> dict[str, tuple[float, float]]:
         """The field of the recipe, for all tensors of groups that moved."""
@@ -311,23 +229,24 @@ class _Search:
                     found[name] = (low, min(coordinate.now.high, max(own.maximum, 0.0)))
         return found
 
-    def _walk(self, judge: _Judge, coordinate: _Coordinate, end: End, factor: float) -> bool:
+    def _walk(self, coordinate: _Coordinate, end: End, factor: float) -> bool:
         """Move an end as long as that gains; whether it moved at all."""
         steps = 0
         while time.monotonic() < self._deadline:
-            if not self._try(judge, coordinate, coordinate.moved(end, factor)):
+            if not self._try(coordinate, coordinate.moved(end, factor)):
                 break
             steps += 1
         return steps > 0
 
-    def _try(self, judge: _Judge, coordinate: _Coordinate, candidate: Range) -> bool:
+    def _try(self, coordinate: _Coordinate, candidate: Range) -> bool:
         if candidate == coordinate.now or time.monotonic() >= self._deadline:
             return False
         changed = coordinate.group.feeds(affine_parameters(candidate, self._number))
-        costs = judge.costs({**self._feeds, **changed}, self._best)
-        if not costs:
+        feeds = {**self._feeds, **changed}
+        costs = self._judge.costs(feeds, self._best)
+        if not costs or (unseen := self._held.cost(feeds)) > self._unseen:
             return False
-        self._best, coordinate.now = costs, candidate
+        self._best, self._unseen, coordinate.now = costs, unseen, candidate
         self._feeds |= changed
         return True
 

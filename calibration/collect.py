@@ -116,7 +116,7 @@ def _with_outputs(proto: onnx.ModelProto, names: Collection[str]) -> bytes:
     for name in dict.fromkeys(computed):
         if name in names and name not in present:
             proto.graph.output.add().name = name  # a name is enough where a type is inferred
-    data = proto.SerializeToString()
+    data = bytes(proto.SerializeToString())
     del proto.graph.output[count:]
     return data
 

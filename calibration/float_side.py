@@ -5,6 +5,8 @@
    An addition that became the bias of a product is found behind the product (`joined_bias`), and an
    operand that changed sides is the hub node's only constant.
 2. What is not finite, a mask, ends where the integers end.
+   A layer that computes each channel in a unit of its own (`residual_stream`, case 2) is followed
+   by the product that undoes it, which tells the units.
 3. A Relu or Clip of the hub model that the QDQ model lacks was folded into the pair behind it: it
    clamps what the node before it writes.
 """
@@ -22,11 +24,17 @@ import onnx_ir as ir
 
 from edgewise.calibration.activation_functions import Bounds, bounds_of
 from edgewise.calibration.operands import BIASED_OPS
-from edgewise.graph import TensorQuantization, attribute, constant
+from edgewise.graph import TensorQuantization, attribute, constant, consumers
 from edgewise.graph.joined_bias import linear_layer
+from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
 
 Array = npt.NDArray[Any]
 _BIAS = 2
+_LINEAR = frozenset({"Add", "Gemm", "MatMul"})
+#: what may be between a layer and the product that undoes its units
+_BEFORE_UNDONE = frozenset({"Add", "Reshape", QUANTIZE, DEQUANTIZE})
+#: how that product's name ends
+_UNDONE = "_from_units"
 #: inputs of Gemm -> the attribute that multiplies it
 _FACTORS: Mapping[int, str] = {1: "alpha", 2: "beta"}
 
@@ -51,8 +59,11 @@ def float_constant(
     """
     original = hub.get(node.name or "")
     found = None if original is None else _constant_of(original, node, index)
-    if found is None:
+    if original is None or found is None:
         return None
+    if (units := _units(node, hub)) is not None:
+        turned = original.op_type == "Gemm" and index == 1 and attribute(original, "transB", 0)
+        found = (found / (units[:, None] if turned else units)).astype(np.float32)
     if found.shape != stored.shape:
         if found.size not in (1, stored.size):
             return None
@@ -65,6 +76,22 @@ def float_constant(
         quantization.dequantize(np.full_like(stored, end)) for end in (limits.min, limits.max)
     )
     return np.asarray(np.clip(found, low, high))
+
+
+def _units(node: ir.Node, hub: Mapping[str, ir.Node]) -> Array | None:
+    """What the layer's channels are counted in, where a product that the hub model lacks undoes
+    it."""
+    if node.op_type not in _LINEAR:
+        return None
+    reached = node.outputs[0]
+    while len(readers := consumers(reached)) == 1:
+        reader = readers[0]
+        if reader.op_type == "Mul" and (reader.name or "").endswith(_UNDONE):
+            return None if reader.name in hub else constant(reader.inputs[1])
+        if reader.op_type not in _BEFORE_UNDONE:
+            return None
+        reached = reader.outputs[0]
+    return None
 
 
 def _constant_of(original: ir.Node, node: ir.Node, index: int) -> Array | None:

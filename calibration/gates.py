@@ -91,12 +91,13 @@ def with_gates(
     hub, model = named_copy(hub), named_copy(qdq)
     layers = quantized_layers(hub, model, scheme, exclude)
     gating = _Gating(hub, model)
-    for node in list(model.graph):
-        if node.op_type == QUANTIZE:
-            gating.pair(node)
+    # constants first: which they are is seen by what follows their node
     for node in list(model.graph):
         if node.op_type not in (QUANTIZE, DEQUANTIZE) and any(constant_pairs(node)):
             gating.constants_of(node)
+    for node in list(model.graph):
+        if node.op_type == QUANTIZE:
+            gating.pair(node)
     gating.remove_unused()
     folded = gating.folded
     return GatedModel(

@@ -3,10 +3,11 @@
 1. Nodes that hand float tensors to each other without a pair between them are an island: an
    operator alone, one with its fused activation, or a composite. The two halves of a Swish that was
    spelled out are one island, too.
-2. An island is a layer when quantization placed one of its nodes, or a constant of it is quantized.
-   Others (a normalization, an excluded node) are float, although pairs may surround them.
+2. An island is a layer when a constant of it is quantized, or when the scheme has integers for it
+   and pairs are all around it. What stayed in float on purpose (a normalization, a residual sum, an
+   excluded node) is none, although pairs may surround it.
 3. An island that only moves data is no layer: it is quantized where a neighbour is, through other
-   movers, as placement has it (`placement.py`, rule 3).
+   movers, as placement has it (`placement.py`, rule 3). Quantization adds such nodes, too.
 4. A pair is needed by the layers that write or read its tensor, and by those beyond movers. A pair
    that another pair reads (a requantization) is needed by what reads that one, too.
 5. Where only weights are quantized, each node with a quantized constant is a layer.
@@ -24,13 +25,21 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgewise.calibration.float_form import name_nodes
-from edgewise.calibration.operands import is_float
-from edgewise.calibration.placement import moves_data, place
-from edgewise.calibration.scheme import Scheme
+from edgewise.calibration.operands import (
+    UNQUANTIZABLE_OPS,
+    float_outputs,
+    inputs_of_role,
+    is_float,
+)
+from edgewise.calibration.parameters import prescribed
+from edgewise.calibration.placement import check_excluded, moves_data
+from edgewise.calibration.residual_stream import residual_sums
+from edgewise.calibration.scheme import QuantParams, Scheme
 from edgewise.calibration.union_find import UnionFind
-from edgewise.graph import constant
+from edgewise.graph import constant, consumers, known_ranges, quantization_of
+from edgewise.graph.normalization import match_normalization
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
-from edgewise.graph.swish import is_silu, spell_out_silu
+from edgewise.graph.swish import is_silu
 
 _PAIR = (QUANTIZE, DEQUANTIZE)
 
@@ -87,7 +96,8 @@ def quantized_layers(
             for node in nodes
             if node.name in with_constants and node.name in known
         )
-    placed = _placed(hub, scheme, exclude) | with_constants
+    check_excluded(hub, exclude)
+    left = _left_float(hub) | set(exclude)
     islands = _islands(hub, nodes)
     members: dict[str, list[ir.Node]] = defaultdict(list)
     for node in nodes:
@@ -95,8 +105,10 @@ def quantized_layers(
     chosen: set[str] = set()
     movers: set[str] = set()
     for island, inside in members.items():
-        if any(node.name in placed for node in inside):
-            moving = all(moves_data(node, scheme) for node in inside)
+        moving = all(moves_data(node, scheme) for node in inside)
+        added = moving and not any(node.name in known for node in inside)
+        integer = any(node.name in with_constants for node in inside)
+        if added or integer or _looks_quantized(inside, scheme, left):
             (movers if moving else chosen).add(island)
     around = _around(qdq, islands)
     owners = _owners(around, chosen, movers)
@@ -123,11 +135,51 @@ def quantized_layers(
     return tuple(layers)
 
 
-def _placed(hub: ir.Model, scheme: Scheme, exclude: Collection[str]) -> set[str]:
-    """The names that placement has on its list, of nodes that were spelled out among them."""
-    work = ir.from_proto(ir.to_proto(hub))
-    spell_out_silu(work)
-    return set(place(work, scheme, exclude).names)
+def _left_float(hub: ir.Model) -> set[str]:
+    """The nodes that placement leaves in float for what they are part of."""
+    parts = {
+        part.name or ""
+        for node in hub.graph
+        if (match := match_normalization(node)) is not None
+        for part in match.nodes
+    }
+    return parts if known_ranges(hub) else parts | residual_sums(hub)
+
+
+def _looks_quantized(inside: list[ir.Node], scheme: Scheme, left: Collection[str]) -> bool:
+    """Case 2, for an island without constants: the scheme has an operator of it, none stayed in
+    float, and pairs are all around it, which carry what the scheme prescribes."""
+    if any(node.name in left for node in inside):
+        return False
+    integer = scheme.quantized_ops - UNQUANTIZABLE_OPS
+    if not any(node.op_type in integer for node in inside):
+        return False
+    return all(_enclosed(node, inside, scheme) for node in inside)
+
+
+def _enclosed(node: ir.Node, inside: list[ir.Node], scheme: Scheme) -> bool:
+    for value in inputs_of_role(node, "activation"):
+        producer = value.producer()
+        if producer is None and constant(value) is None:
+            return False
+        if producer is not None and producer.op_type != DEQUANTIZE and producer not in inside:
+            return False
+    fixed = scheme.fixed_outputs.get(node.op_type)
+    for value in float_outputs(node):
+        for reader in consumers(value):
+            if reader.op_type != QUANTIZE:
+                if reader not in inside:
+                    return False
+            elif fixed is not None and not _carries(reader, fixed):
+                return False
+        if value.is_graph_output():
+            return False
+    return True
+
+
+def _carries(quantize: ir.Node, fixed: QuantParams) -> bool:
+    found, wanted = quantization_of(quantize), prescribed(fixed)
+    return found.per_tensor and float(found.scale) == wanted.scale
 
 
 def _islands(hub: ir.Model, nodes: list[ir.Node]) -> UnionFind:

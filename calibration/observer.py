@@ -114,15 +114,17 @@ def _derived(
     """Case 1: name -> the observed tensor it follows from; in graph order."""
     found: dict[str, tuple[str, Monotone]] = {}
     for node in model.graph:
-        bounds, source = bounds_of(node), node.inputs[0] if node.inputs else None
-        name = node.outputs[0].name or ""
-        if bounds is None or source is None or source.name not in names or name not in names:
+        bounds = bounds_of(node)
+        if bounds is None or node.inputs[0] is None:
             continue
-        if any(part.axes.get(name) != part.axes.get(source.name) for part in positions):
+        source, name = node.inputs[0].name or "", node.outputs[0].name or ""
+        if source not in names or name not in names:
+            continue
+        if any(part.axes.get(name) != part.axes.get(source) for part in positions):
             continue
         low, high = (np.float32(bound) for bound in bounds)
         if not (math.isnan(low) or math.isnan(high)):
-            found[name] = (source.name, _Clamp(low, high))
+            found[name] = (source, _Clamp(low, high))
     return found
 
 
@@ -155,4 +157,4 @@ def _padding(model: ir.Model) -> dict[str, _Padding]:
 def _only_maxima(value: ir.Value, filled: np.float32) -> bool:
     readers = consumers(value)
     pooled = bool(readers) and all(node.op_type == "MaxPool" for node in readers)
-    return pooled and filled < 0 and not value.is_graph_output()
+    return pooled and float(filled) < 0.0 and not value.is_graph_output()

@@ -52,8 +52,13 @@ class Placement:
         return isinstance(node, ir.Node) and node.name in self.names
 
 
-def place(model: ir.Model, scheme: Scheme, exclude: Collection[str]) -> Placement:
+def place(
+    model: ir.Model, scheme: Scheme, exclude: Collection[str], residual: Collection[str] = ()
+) -> Placement:
     """Decide for every node of the main graph; all nodes must have unique names.
+
+    Args:
+        residual: names of nodes of a residual stream (`residual_stream`): left in float, untold.
 
     Raises:
         UsageError: `exclude` names a node that does not exist.
@@ -65,6 +70,8 @@ def place(model: ir.Model, scheme: Scheme, exclude: Collection[str]) -> Placemen
     statistics = {part.name for part in _normalizing(model)}
     for node in model.graph:
         if not any(is_float(value) for value in (*node.inputs, *node.outputs)):
+            continue
+        if node.name in residual:
             continue
         reason = _obstacle(node, scheme, exclude)
         if reason is None and any(value.name in masked for value in activations(node)):

@@ -21,19 +21,21 @@ from edgewise.calibration.known import (
     missing_activations,
     on_grid,
 )
-from edgewise.calibration.known_findings import known_findings
+from edgewise.calibration.known_findings import Given, known_findings
 from edgewise.calibration.masked_softmax import leave_masked_softmaxes
 from edgewise.calibration.operands import activations
 from edgewise.calibration.ort_quantizer import INTEGER_TYPES, Steering, insert_qdq
 from edgewise.calibration.placement import Placement, place
+from edgewise.calibration.range_findings import range_findings
 from edgewise.calibration.ranges import DEFAULT_PERCENTILE, Range, range_method
 from edgewise.calibration.recipe import PLAIN, WEIGHT_METHODS, Recipe
+from edgewise.calibration.residual_stream import residual_sums, scale_stretched_outputs
 from edgewise.calibration.saturated_masks import saturate_masks
 from edgewise.calibration.scheme import NumberFormat, Scheme
 from edgewise.calibration.shared_scales import assign_parameters, requantize_conflicts
 from edgewise.calibration.statistics import Statistics, model_hash
 from edgewise.calibration.verify import Promise, verify
-from edgewise.calibration.weights import weight_parameters
+from edgewise.calibration.weights import saturate_weights, weight_parameters
 from edgewise.errors import EdgewiseError, ModelError, UnsupportedPrecision, UsageError
 from edgewise.findings import Finding
 from edgewise.graph import constant, forget_known_ranges, is_quantized_model, known_ranges
@@ -42,6 +44,8 @@ from edgewise.graph.swish import spell_out_silu
 
 #: tensors that an error names
 _NAMED = 3
+#: types that are short of integers
+_EIGHT_BITS = frozenset({"int8", "uint8"})
 
 
 #: of a sigmoid that the hub model has within a Swish, and that was not observed therefore
@@ -108,9 +112,12 @@ def quantize_with_findings(
     exclude += [gate for name, gate in gates.items() if name in recipe.float_nodes]
     masks = saturate_masks(work, statistics, scheme, exclude)
     masks |= {gate: _GATE for gate in gates.values() if gate not in known}
+    residual = frozenset[str]() if known else residual_sums(work)
+    scaled = scale_stretched_outputs(work, statistics, scheme, residual, exclude)
+    masks |= scaled.ranges
     same = join_biases(work, exclude) if scheme.bias_required else {}
     composites = join(work, exclude) if scheme.whole_composites else Composites()
-    placement = place(work, scheme, exclude)
+    placement = place(work, scheme, exclude, residual | scaled.undone)
     if not placement.names:
         raise ModelError(
             "nothing in the model can be quantized",
@@ -133,6 +140,10 @@ def quantize_with_findings(
         parameters=parameters,
         weights=weight_parameters(work, placement, parameters, weight, known, recipe.weights),
     )
+    gone = plan.vanished | plan.fused
+    given = Given(steering.parameters, steering.weights, frozenset(gone), ranges)
+    remarks = known_findings(work, known, given, scheme, placement)
+    saturate_weights(work, steering.weights, weight)
     promise = Promise(
         scheme,
         nodes=original.names - plan.folded.keys(),
@@ -147,9 +158,9 @@ def quantize_with_findings(
         split(result, composites)
         infer_shapes(result)
     forget_known_ranges(result)
-    gone = plan.vanished | plan.fused
-    remarks = known_findings(work, known, steering.parameters, steering.weights, gone, scheme)
-    return Quantized(result, (*placement.findings, *remarks))
+    stored = {name: real for name, real in ranges.items() if name in parameters.keys() - gone}
+    told = range_findings(statistics.tensors, stored) if activation.dtype in _EIGHT_BITS else ()
+    return Quantized(result, (*placement.findings, *scaled.findings, *remarks, *told))
 
 
 def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
@@ -171,14 +182,14 @@ def _formats(scheme: Scheme) -> tuple[NumberFormat, NumberFormat]:
 def _check_arguments(model: ir.Model, statistics: Statistics, recipe: Recipe) -> None:
     if not 0.0 < recipe.percentile <= 100.0:
         raise UsageError(f"the percentile must be above 0 and at most 100, not {recipe.percentile}")
-    if is_quantized_model(model):
-        raise ModelError("the model is quantized already", remedy="Start from the float model.")
-    _check_clipped(model, recipe)
     if recipe.weights not in WEIGHT_METHODS:
         raise UsageError(
             f"unknown method for weights '{recipe.weights}'",
             remedy=f"Choose one of {', '.join(WEIGHT_METHODS)}.",
         )
+    if is_quantized_model(model):
+        raise ModelError("the model is quantized already", remedy="Start from the float model.")
+    _check_clipped(model, recipe)
     statistics.check_model(model)
 
 
@@ -197,10 +208,10 @@ def _ranges(
     placement: Placement,
     statistics: Statistics,
     recipe: Recipe,
+    number: NumberFormat,
     same: Mapping[str, str],
     masks: Mapping[str, Range],
     known: Known,
-    number: NumberFormat,
 ) -> dict[str, Range]:
     """The range of every activation of the placed nodes; of constants, exactly their own.
 
@@ -219,8 +230,8 @@ def _ranges(
                 if name not in known or not on_grid(array, known[name]):
                     extent = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
                     ranges[name] = Range.around_zero(*extent)
-            elif name in masks:
-                ranges[name] = masks[name]
+            elif observed in masks:
+                ranges[name] = masks[observed]
             elif observed in known:
                 ranges[name] = known_range(known[observed])
     missing = missing_activations(model, placement, ranges)

@@ -143,14 +143,14 @@ class _SquaredError:
     def of(cls, statistics: TensorStatistics, steps: int) -> _SquaredError:
         counts = _counts(statistics)
         centres = np.arange(BINS) - _ZERO + 0.5
-        moments = [_cumulated(counts * centres**power) for power in range(3)]
-        return cls(steps, *moments, float(counts[_ZERO]))
+        zeroth, first, second = (_cumulated(counts * centres**power) for power in range(3))
+        return cls(steps, zeroth, first, second, float(counts[_ZERO]))
 
     def __call__(self, low: Edges, high: Edges) -> Floats:
-        below, above = low - float(_ZERO), high - float(_ZERO)
+        below, above = (np.asarray(end - _ZERO, np.float64) for end in (low, high))
         inside = self.zeroth[high] - self.zeroth[low] - self.at_zero * (high > _ZERO)
         rounding = inside * ((above - below) / self.steps) ** 2 / 12.0
-        return rounding + self._beyond(0, low, below) + self._beyond(high, BINS, above)
+        return np.asarray(rounding + self._beyond(0, low, below) + self._beyond(high, BINS, above))
 
     def _beyond(self, begin: Edges | int, end: Edges | int, limit: Floats) -> Floats:
         """The sum of (x - limit)^2 over the bins from `begin` to before `end`."""
@@ -189,7 +189,8 @@ class _Divergence:
         own = self.entropy[high] - self.entropy[low]
         for edge, outside in ((low, below), (high - 1, above)):
             own += _times_log(self.counts[edge] + outside) - _times_log(self.counts[edge])
-        return np.asarray((own - cross) / max(self.total, 1.0) + np.log(inner))
+        total = max(self.total, 1.0)
+        return np.asarray((own - cross) / total + np.log(inner / total))
 
 
 def _times_log(values: Floats) -> Floats:

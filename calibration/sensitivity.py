@@ -24,7 +24,7 @@ from edgewise.calibration.scheme import Scheme
 from edgewise.data.source import DataSource
 from edgewise.progress import SILENT, Progress
 
-DEFAULT_SAMPLES = 8
+DEFAULT_SAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def sensitivity(
     *,
     exclude: Collection[str] = (),
     measure: Measure = "auto",
-    gains: bool = False,
+    gains: int = 0,
     limit: int = DEFAULT_SAMPLES,
     threads: int = 1,
     deadline: float | None = None,
@@ -93,7 +93,7 @@ def sensitivity(
         source: some samples; labels are not needed.
         exclude: the nodes that were left in float (`Recipe.float_nodes`).
         measure: whether outputs are class scores, see `output_error`.
-        gains: measure `gain`, too, which takes as long again.
+        gains: of how many of the worst layers `gain` is measured, too.
         limit: samples; few will do.
         deadline: of `time.monotonic`: no sample but the first is begun behind it.
 
@@ -112,35 +112,44 @@ def layer_errors(
     probe: Probe,
     source: DataSource,
     *,
-    gains: bool = False,
+    gains: int = 0,
     limit: int = DEFAULT_SAMPLES,
     deadline: float | None = None,
     progress: Progress = SILENT,
 ) -> Sensitivity:
     """As `sensitivity`, of a model that has its gates already."""
     gated = probe.gated
-    names = [layer.name for layer in gated.layers]
-    settings = [gated.all_open(), *(gated.feeds([name]) for name in names)]
-    if gains:
-        settings += [gated.feeds(set(names) - {name}) for name in names]
+    settings = [gated.all_open(), *(gated.feeds([layer.name]) for layer in gated.layers)]
     errors, samples = probe.errors(
         source, settings, limit=limit, deadline=deadline, label="layers", progress=progress
     )
-    total, alone, without = errors[0], errors[1 : len(names) + 1], errors[len(names) + 1 :]
+    total, alone = float(errors[0]), errors[1:]
     sum_alone = float(alone.sum())
+    ranked = sorted(zip(alone, gated.layers, strict=True), key=lambda entry: -entry[0])
+    won: dict[str, float] = {}
+    worst = [layer.name for _, layer in ranked[:gains]]
+    if worst and total > 0.0:
+        names = {layer.name for layer in gated.layers}
+        without, _ = probe.errors(
+            source,
+            [gated.feeds(names - {name}) for name in worst],
+            limit=samples,
+            label="gains",
+            progress=progress,
+        )
+        won = {name: 1.0 - _ratio(e, total) for name, e in zip(worst, without, strict=True)}
     layers = [
         LayerError(
             layer.name,
             layer.op_type,
             layer.nodes,
-            float(alone[index]),
-            _ratio(alone[index], sum_alone),
-            1.0 - _ratio(without[index], total) if gains and total > 0.0 else None,
+            float(error),
+            _ratio(error, sum_alone),
+            won.get(layer.name),
         )
-        for index, layer in enumerate(gated.layers)
+        for error, layer in ranked
     ]
-    layers.sort(key=lambda layer: -layer.error)
-    return Sensitivity(tuple(layers), float(total), samples)
+    return Sensitivity(tuple(layers), total, samples)
 
 
 def part_errors(

@@ -21,7 +21,8 @@ _MOST_STEPS = 48
 
 def largest_magnitudes(array: npt.NDArray[np.float32], axis: int | None) -> npt.NDArray[np.float64]:
     """max|w| of every channel of `axis`, or of the whole array: float64 (channels,)."""
-    return np.abs(_channels(array, axis)).max(axis=1, initial=0.0).astype(np.float64)
+    magnitudes = np.abs(_channels(array, axis)).max(axis=1, initial=0.0)
+    return np.asarray(magnitudes, np.float64)
 
 
 def least_error_magnitudes(

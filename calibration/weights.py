@@ -9,6 +9,7 @@ scale than their own weights ask for:
    of int32:  m >= qmax * |b| / (2**30 * s_in).
 
 A weight of a source that was quantized keeps the scales that it had (see `known`), but for case 2.
+What is beyond the integers of a narrow format goes to the last one (`saturate_weights`).
 """
 
 from __future__ import annotations
@@ -76,6 +77,27 @@ def weight_parameters(
         name: _parameters(uses, activations, number, known.get(name), method)
         for name, uses in users.items()
     }
+
+
+def saturate_weights(
+    model: ir.Model, weights: Mapping[str, WeightParameters], number: NumberFormat
+) -> None:
+    """Leave no weight, in place, that rounding would take below the least integer of the format:
+    onnxruntime.quantization knows the type's own limits only."""
+    if not number.narrow_range or QMIN[number.dtype] >= 0:
+        return
+    for name, given in weights.items():
+        value = model.graph.initializers[name]
+        array = constant(value)
+        if array is None:
+            continue
+        shape = [1] * array.ndim
+        if given.axis is not None:
+            shape[given.axis] = -1
+        scales = np.array([channel.scale for channel in given.channels], np.float32)
+        lowest = limits(number)[0] * scales.reshape(shape if given.axis is not None else ())
+        if (array < lowest).any():
+            value.const_value = ir.tensor(np.maximum(array, lowest).astype(np.float32), name=name)
 
 
 def _parameters(

@@ -1,5 +1,5 @@
 """Write the JSON Schemas in this folder: of the project file, for editors, of `report.json`, and of
-what `edgewise inspect --json` prints.
+what `edgewise inspect --json` and `edgewise diagnose --json` write.
 
 python docs/generate.py           write them
 python docs/generate.py --check   fail when they are not up to date
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.config import project_schema
+from edgewise.diagnosis.document import diagnosis_schema
 from edgewise.inspection.document import inspection_schema
 from edgewise.report import report_schema
 
 FOLDER = Path(__file__).parent
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "diagnosis.schema.json": diagnosis_schema,
     "edgewise.schema.json": project_schema,
     "inspection.schema.json": inspection_schema,
     "report.schema.json": report_schema,

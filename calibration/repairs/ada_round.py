@@ -36,7 +36,13 @@ from edgewise.calibration.repairs.gram import (
     layer_of,
     passes,
 )
-from edgewise.calibration.repairs.rounding import Rows, descend, output_change, relax
+from edgewise.calibration.repairs.rounding import (
+    Rows,
+    descend,
+    descend_in_pairs,
+    output_change,
+    relax,
+)
 from edgewise.calibration.statistics import model_hash
 from edgewise.findings import Finding
 from edgewise.graph import TensorQuantization, constant, quantization_of
@@ -49,6 +55,8 @@ _ITERATIONS = 100
 #: than `_FEWEST_ITERATIONS` it does not settle
 _OPERATIONS = 2e10
 _FEWEST_ITERATIONS = 40
+#: the same of one sweep of the descent in pairs
+_PAIR_OPERATIONS = 3e7
 #: bytes of the moments of one layer: K = 8192
 _LARGEST_GRAM = 2 * 4 * 8192**2
 
@@ -264,6 +272,8 @@ def _round(weight: _Weight, moments: Moments) -> _Rounded:
     if iterations >= _FEWEST_ITERATIONS:
         start = relax(rows, soft, iterations)
     chosen = descend(rows, soft, start)
+    if weight.operations <= _PAIR_OPERATIONS:
+        chosen = descend_in_pairs(rows, soft, chosen)
     parts = [gram for gram in (moments.fit, moments.held) if gram.any()]
     old = [output_change(rows, nearest, gram) for gram in parts]
     new = [output_change(rows, chosen, gram) for gram in parts]

@@ -8,7 +8,7 @@ the quantized one comes out right (`bias_correction`, `ada_round`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,20 +67,38 @@ class Repair(Protocol):
     def __call__(self, model: ir.Model, given: RepairInput, /) -> Repaired: ...
 
 
+def rule_of(repair: str) -> str:
+    """The rule of the finding that says what a repair changed."""
+    return f"calibration/{repair}".replace("_", "-")
+
+
 def declined(repair: str, node: str, reason: str) -> Finding:
     """The finding for a place that a repair left alone."""
     return Finding(
-        rule=f"calibration/{repair}-declined".replace("_", "-"),
+        rule=f"{rule_of(repair)}-declined",
         severity="info",
         message=f"{repair} leaves it as it is: {reason}",
         node=node,
     )
 
 
+def all_declined(repair: str, reasons: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    """One finding for each reason: the first of its nodes, and how many others there are."""
+    return tuple(
+        declined(repair, nodes[0], reason + (f", as {len(nodes) - 1} more" if nodes[1:] else ""))
+        for reason, nodes in reasons.items()
+    )
+
+
+def without_names(reason: str) -> str:
+    """The reason without what it quotes, so that places with the same one are told together."""
+    return " ".join("".join(reason.split("'")[::2]).split())
+
+
 def repaired(repair: str, nodes: Iterable[str], message: str) -> Finding:
     """The finding that says what a repair changed; the first node stands for all."""
     return Finding(
-        rule=f"calibration/{repair}".replace("_", "-"),
+        rule=rule_of(repair),
         severity="info",
         message=message,
         node=next(iter(nodes), ""),

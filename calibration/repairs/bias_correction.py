@@ -22,14 +22,27 @@ one computes in the mean.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
 from edgewise.calibration.quantize_for import quantize_for
-from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
-from edgewise.calibration.repairs.channel_values import Vector, by_channel, with_outputs
+from edgewise.calibration.repairs.base import (
+    Repaired,
+    RepairInput,
+    all_declined,
+    declined,
+    repaired,
+)
+from edgewise.calibration.repairs.channel_values import (
+    Vector,
+    Visible,
+    by_channel,
+    taken,
+    with_outputs,
+)
 from edgewise.calibration.repairs.layer_cuts import LayerCuts, cut_layers
 from edgewise.calibration.repairs.layers import LAYER_OPS, Layer, layer_of
 from edgewise.errors import DataError
@@ -52,6 +65,9 @@ def correct_biases(model: ir.Model, given: RepairInput) -> Repaired:
     quantized = quantize_for(model, given.statistics, given.scheme, given.recipe).model
     work = ir.from_proto(ir.to_proto(model))
     layers, reasons = _layers(work)
+    findings = all_declined(NAME, reasons)
+    if not layers:
+        return Repaired(model, findings=findings)
     cuts = cut_layers(quantized, layers, work)
     shifts = _shifts(model, cuts, given)
     changed = []
@@ -61,25 +77,24 @@ def correct_biases(model: ir.Model, given: RepairInput) -> Repaired:
             bias = np.zeros(layer.outputs, np.float32) if layer.bias is None else layer.bias
             layer.set_bias((bias + shift).astype(np.float32))
             changed.append(layer.holder.name or "")
-    findings = tuple(declined(NAME, name, reason) for name, reason in reasons.items())
     if not changed:
         return Repaired(model, findings=findings)
     done = repaired(NAME, changed, f"corrected the biases of {len(changed)} layers")
     return Repaired(work, tuple(changed), (done, *findings))
 
 
-def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, str]]:
-    """The layers that can take a bias, and the others by name, with the reason."""
+def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, list[str]]]:
+    """The layers that can take a bias, and the names of the others by reason."""
     layers: list[Layer] = []
-    reasons: dict[str, str] = {}
+    reasons: dict[str, list[str]] = defaultdict(list)
     for node in model.graph:
         if node.op_type not in LAYER_OPS or node.domain not in ("", "ai.onnx"):
             continue
         layer = layer_of(node)
         if isinstance(layer, str):
-            reasons[node.name or ""] = layer
+            reasons[layer].append(node.name or "")
         elif not layer.has_place_for_bias:
-            reasons[node.name or ""] = "no constant is added to its product"
+            reasons["no constant is added to its product"].append(node.name or "")
         else:
             layers.append(layer)
     return layers, reasons
@@ -89,7 +104,9 @@ def _shifts(model: ir.Model, cuts: LayerCuts, given: RepairInput) -> dict[str, V
     """E[y] - E[y'] per output channel, by the name of the layer's output."""
     outputs = [layer.output.name or "" for layer in cuts.layers]
     axes = {layer.output.name or "": layer.channel_axis for layer in cuts.layers}
-    wanted = sorted({*outputs, *cuts.inputs} - {value.name or "" for value in model.graph.inputs})
+    visible = Visible.of(model)
+    fetched = {*outputs, *cuts.inputs, *visible.fetched}
+    wanted = sorted(fetched - {value.name or "" for value in model.graph.inputs})
     whole = OrtSession(with_outputs(model, wanted), threads=given.threads, optimize="all")
     parts = OrtSession(cuts.model, threads=given.threads)
     totals = {
@@ -100,9 +117,13 @@ def _shifts(model: ir.Model, cuts: LayerCuts, given: RepairInput) -> dict[str, V
     for sample in islice(given.source, given.limit):
         tensors = {**sample.feeds, **whole.run(sample.feeds, wanted)}
         found = parts.run({cuts.inputs[name]: tensors[name] for name in cuts.inputs})
+        kept = visible.kept(tensors)
         for name in outputs:
-            y = by_channel(tensors[name], axes[name])
-            other = by_channel(found[cuts.outputs[name]], axes[name])
+            hidden = kept.get(name, ())
+            # a product may give its rows in one axis
+            quantized = found[cuts.outputs[name]].reshape(tensors[name].shape)
+            y = by_channel(taken(tensors[name], hidden), axes[name])
+            other = by_channel(taken(quantized, hidden), axes[name])
             totals[name] += y.mean(axis=1, dtype=np.float64)
             totals[name] -= other.mean(axis=1, dtype=np.float64)
             sizes[name] = max(sizes[name], float(np.abs(y).max(initial=0.0)))

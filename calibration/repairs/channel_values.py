@@ -1,4 +1,8 @@
-"""What channels of tensors hold over calibration data: reduced sample by sample."""
+"""What channels of tensors hold over calibration data: reduced sample by sample.
+
+Positions that a mask hides, such as padding tokens, are left out: most positions of a batch of
+texts may be such ones, and what holds for them says nothing of the others.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,47 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgewise.calibration.masked_positions import Positions, masked_positions
 from edgewise.data.source import Sample
 from edgewise.graph import OrtSession
 
+Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """The positions of a model's tensors that no mask hides."""
+
+    positions: tuple[Positions, ...]
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Visible:
+        return cls(masked_positions(model))
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """The tensors that tell which positions count."""
+        groups = (group for part in self.positions for group in part.mixed)
+        return tuple(dict.fromkeys(name for group in groups for name, _ in group))
+
+    def kept(self, values: Mapping[str, Array]) -> dict[str, list[tuple[int, npt.NDArray[Any]]]]:
+        """For each tensor with hidden positions in a sample: axes, and the positions to take."""
+        found: dict[str, list[tuple[int, npt.NDArray[Any]]]] = {}
+        for part in self.positions:
+            places = part.kept(values)
+            if places is None:
+                continue
+            for name, axes in part.axes.items():
+                found.setdefault(name, []).extend((axis, places) for axis in axes)
+        return found
+
+
+def taken(array: Array, kept: Iterable[tuple[int, npt.NDArray[Any]]]) -> Array:
+    """The array without its hidden positions."""
+    for axis, places in kept:
+        array = array.take(places, axis)
+    return array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +122,15 @@ def observe_channels(
 def tensors_of(
     model: ir.Model, samples: Iterable[Sample], names: Collection[str], *, threads: int = 1
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """The named tensors for each sample."""
-    session = OrtSession(with_outputs(model, names), threads=threads, optimize="all")
+    """The named tensors for each sample, without hidden positions; none of them is an input."""
+    visible = Visible.of(model)
+    own = {value.name for value in model.graph.inputs}
+    wanted = [name for name in dict.fromkeys((*names, *visible.fetched)) if name not in own]
+    session = OrtSession(with_outputs(model, wanted), threads=threads, optimize="all")
     for sample in samples:
-        yield session.run(sample.feeds, list(names))
+        values = {**sample.feeds, **session.run(sample.feeds, wanted)}
+        kept = visible.kept(values)
+        yield {name: taken(values[name], kept.get(name, ())) for name in names}
 
 
 def by_channel(array: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:

@@ -40,7 +40,14 @@ from itertools import islice
 import numpy as np
 import onnx_ir as ir
 
-from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
+from edgewise.calibration.repairs.base import (
+    Repaired,
+    RepairInput,
+    all_declined,
+    declined,
+    repaired,
+    without_names,
+)
 from edgewise.calibration.repairs.channel_paths import Paths, Place, paths_behind
 from edgewise.calibration.repairs.channel_values import (
     ChannelValues,
@@ -117,6 +124,8 @@ def equalize(model: ir.Model, given: RepairInput) -> Repaired:
         return Repaired(model, findings=(declined(NAME, "", "activations stay in float"),))
     work = ir.from_proto(ir.to_proto(model))
     sites, findings = _sites(work)
+    if not sites:
+        return Repaired(model, findings=findings)
     if weight.granularity == "per_tensor":
         changed = _balance_weights(sites, model, given)
     else:
@@ -141,23 +150,10 @@ def _sites(model: ir.Model) -> tuple[list[_Site], tuple[Finding, ...]]:
         layer = layer_of(node)
         found = layer if isinstance(layer, str) else paths_behind(layer)
         if isinstance(found, str) or isinstance(layer, str):
-            reasons[_kind(str(found))].append(node.name or "")
+            reasons[without_names(str(found))].append(node.name or "")
         else:
             sites.append(_Site(layer, found, _head(found)))
-    findings = tuple(
-        declined(NAME, nodes[0], f"{reason}{_and_others(nodes)}")
-        for reason, nodes in reasons.items()
-    )
-    return sites, findings
-
-
-def _kind(reason: str) -> str:
-    """The reason without names, so that places with the same one are told together."""
-    return " ".join("".join(reason.split("'")[::2]).split())
-
-
-def _and_others(nodes: list[str]) -> str:
-    return f", as {len(nodes) - 1} more" if len(nodes) > 1 else ""
+    return sites, all_declined(NAME, reasons)
 
 
 def _head(paths: Paths) -> Place:

@@ -13,8 +13,8 @@ from edgewise.calibration.parameters import limits
 from edgewise.calibration.repairs.channel_values import ChannelValues, Vector
 from edgewise.calibration.scheme import NumberFormat
 
-#: a channel is scaled by this much at most: what calibration hardly saw may be larger elsewhere
-LARGEST = 32.0
+#: a channel is scaled by this much at most
+LARGEST = 4096.0
 #: share of the largest channel below which a channel is taken for dead, and left as it is
 _DEAD = 1e-5
 _TINY = 1e-30

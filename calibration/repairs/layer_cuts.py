@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgewise.calibration.repairs.layers import Layer
+from edgewise.graph.quantized import DEQUANTIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +31,22 @@ def cut_layers(quantized: ir.Model, layers: Sequence[Layer], hub: ir.Model) -> L
     """Cut the layers of the hub model out of the QDQ model that was made of it.
 
     A layer goes back to the tensors of the hub model that it reads, through all that lies between:
-    Q and DQ, and what brings an operand to the form that a kernel wants. It ends at what it gives
-    before that is quantized.
+    Q and DQ, and what brings an operand to the form that a kernel wants. It ends at the tensor that
+    has the name of what it gives; where an activation behind it has taken that in, or the model
+    ends there, at what its node gives.
     """
     known = {value.name for value in hub.graph.inputs}
     known |= {value.name for node in hub.graph for value in node.outputs}
     model = ir.from_proto(ir.to_proto(quantized))
     nodes = {node.name: node for node in model.graph}
+    made = {value.name: node for node in model.graph for value in node.outputs}
     heads: dict[str, ir.Value] = {}
     kept: list[Layer] = []
     ends: dict[str, ir.Value] = {}
     for layer in layers:
-        end = nodes.get(layer.holder.name) or nodes.get(layer.node.name)
+        end = made.get(layer.output.name)
+        if end is None or end.op_type == DEQUANTIZE:
+            end = nodes.get(layer.holder.name) or nodes.get(layer.node.name)
         if end is None:
             continue
         kept.append(layer)

@@ -55,7 +55,7 @@ class Layer:
     @property
     def outputs(self) -> int:
         groups, rows, _, _ = self.matrix.shape
-        return groups * rows
+        return int(groups * rows)
 
     @property
     def bias(self) -> Array | None:

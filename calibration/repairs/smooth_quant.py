@@ -33,7 +33,14 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.calibration.repairs.base import Repaired, RepairInput, declined, repaired
+from edgewise.calibration.repairs.base import (
+    Repaired,
+    RepairInput,
+    all_declined,
+    declined,
+    repaired,
+    without_names,
+)
 from edgewise.calibration.repairs.channel_paths import Paths, Place, paths_from, uses_of
 from edgewise.calibration.repairs.channel_values import ChannelValues, Vector, observe_channels
 from edgewise.calibration.repairs.equalization_factors import (
@@ -128,11 +135,7 @@ def _sites(model: ir.Model) -> tuple[list[_Site], tuple[Finding, ...]]:
             reasons[found].append(node.name or "")
         else:
             sites.append(found)
-    findings = tuple(
-        declined(NAME, names[0], reason + (f", as {len(names) - 1} more" if names[1:] else ""))
-        for reason, names in reasons.items()
-    )
-    return sites, findings
+    return sites, all_declined(NAME, reasons)
 
 
 def _affine(node: ir.Node) -> tuple[ir.Node, ...] | None:
@@ -172,7 +175,9 @@ def _vectors(node: ir.Node) -> list[tuple[int, np.ndarray]]:
         array = constant(node.inputs[index])
         if node.inputs[index] is None:
             continue
-        if array is None or array.size != size or array.shape[-1] != size or array.dtype != "f4":
+        if array is None or array.shape[-1:] != (size,) or array.size != size:
+            return []
+        if array.dtype != np.float32:
             return []
         found.append((index, array))
     return found
@@ -186,7 +191,7 @@ def _site(nodes: tuple[ir.Node, ...]) -> _Site | str:
     for use in uses_of(value):
         found = paths_from(place, [use])
         if isinstance(found, str):
-            reason = " ".join("".join(found.split("'")[::2]).split())
+            reason = without_names(found)
         else:
             taken.append(use)
     paths = paths_from(place, taken) if taken else reason

@@ -6,6 +6,8 @@ as a sum and a difference. With s and t of one value per output channel, or a si
 1. Mul(y, s), Div(y, 1 / s)                    -> scale s
 2. Add(y, t), Sub(y, -t)                       -> shift t
 3. Sub(t, y)                                   -> scale -1, shift t
+4. Conv(y, s, t) of 1 x 1, each channel alone  -> scale s, shift t; so `fold_batch_normalization`
+   writes a BatchNormalization that something stood before, which another pass has removed since
 
 where y is what a Conv, ConvTranspose or Gemm gives, and nothing else reads it. `layers` has the
 algebra. Transposes, each with one reader, may lie between, because a value per channel stays one:
@@ -31,14 +33,14 @@ from edgewise.exporters.passes.base import (
 )
 from edgewise.exporters.passes.layers import LAYERS, Vector, change_layer, channels_of
 from edgewise.exporters.passes.merge_transposes import permutation
-from edgewise.graph import constant, consumers, node_label
+from edgewise.graph import attribute, constant, consumers, node_label
 
 _OPERATORS = ("Add", "Div", "Mul", "Sub")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Affine:
-    """`scale * y + shift`, where one of both is an array of any shape, and the other a number."""
+    """`scale * y + shift`: arrays of any shape, or numbers."""
 
     y: ir.Value
     scale: Array
@@ -62,7 +64,9 @@ def fold_affine(model: ir.Model) -> PassOutcome:
 
 
 def _affine(node: ir.Node) -> _Affine | None:
-    """Cases 1 to 3."""
+    """Cases 1 to 4."""
+    if is_op(node, "Conv"):
+        return _lone_channels(node)
     if not is_op(node, *_OPERATORS):
         return None
     one, zero = np.ones(()), np.zeros(())
@@ -82,6 +86,24 @@ def _affine(node: ir.Node) -> _Affine | None:
         if index == 0 and wide.all():
             return _Affine(y, 1.0 / wide, zero)
     return None
+
+
+def _lone_channels(node: ir.Node) -> _Affine | None:
+    """Case 4."""
+    y, weight = node.inputs[0], constant(node.inputs[1])
+    if y is None or weight is None or weight.size != attribute(node, "group", 1):
+        return None
+    moves = [*attribute(node, "pads", []), *(step - 1 for step in attribute(node, "strides", []))]
+    if weight.size != weight.shape[0] or any(moves):
+        return None
+    bias = np.zeros(weight.size)
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        if (found := constant(node.inputs[2])) is None:
+            return None
+        bias = found
+    shape = (1, -1, *weight.shape[2:])
+    scale, shift = (part.astype(np.float64).reshape(shape) for part in (weight, bias))
+    return _Affine(y, scale, shift)
 
 
 def _layer_before(value: ir.Value) -> tuple[ir.Node, int] | None:

@@ -8,7 +8,7 @@ source chose for this tensor. Rounding and saturation of q are not in the float 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,8 @@ class Lifted:
 
     def know(self, value: ir.Value, parameters: TensorQuantization) -> None:
         """Keep the parameters, unless others were found for the tensor before."""
+        if constant(value) is not None:
+            parameters = _in_bytes(parameters)
         if parameters.block_size or parameters.zero_point.dtype.name not in DTYPES:
             return
         first = self.known.setdefault(value, parameters)
@@ -81,8 +83,7 @@ class Lifted:
             raise ValueError(f"'{value.name}' is not constant")
         real = self.replacement(value, parameters.dequantize(array))
         made.append(Held(real, parameters))
-        if array.dtype.name in DTYPES:
-            self.know(real, parameters)
+        self.know(real, parameters)
         if array.dtype.name != "int32":  # a bias
             self.rounded.add(real)
         return real
@@ -270,6 +271,16 @@ class Lifted:
     def _node_name(self, name: str) -> str:
         self._nodes.add(name)
         return name
+
+
+def _in_bytes(parameters: TensorQuantization) -> TensorQuantization:
+    """The same scales for 8 bits, in which a target stores what the source has in 4: unsigned
+    integers move by 8, (q - 8) - (z - 8) = q - z."""
+    dtype = parameters.zero_point.dtype.name
+    if dtype not in ("int4", "uint4"):
+        return parameters
+    zero_point = parameters.zero_point.astype(np.int8) - np.int8(8 if dtype == "uint4" else 0)
+    return replace(parameters, zero_point=np.asarray(zero_point, np.int8))
 
 
 def plain(name: str | None) -> str:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgewise import targets
+    from edgewise import qat, targets
     from edgewise.data import ImagePreprocessing
     from edgewise.errors import EdgewiseError
     from edgewise.execution import run
@@ -36,6 +36,7 @@ __all__ = [
     "calibrate",
     "export",
     "inspect",
+    "qat",
     "quantize",
     "run",
     "targets",
@@ -57,10 +58,13 @@ _HOMES = {
     "validate": "edgewise.stages",
 }
 
+#: packages that are part of the public API themselves
+_PACKAGES = ("qat", "targets")
+
 
 def __getattr__(name: str) -> Any:
-    if name == "targets":
-        return import_module("edgewise.targets")
+    if name in _PACKAGES:
+        return import_module(f"edgewise.{name}")
     if name == "__version__":
         from importlib.metadata import version
 

@@ -9,11 +9,13 @@ from typing import Any
 import onnx_ir as ir
 
 from edgewise import stages
+from edgewise.calibration.repairs.base import rule_of
 from edgewise.cli_run import Terminal
 from edgewise.config import OptionValue, Project
 from edgewise.config_file import from_flags, load_project
 from edgewise.data.notes import notes_of
 from edgewise.errors import BudgetMissed, UsageError
+from edgewise.findings import Finding
 from edgewise.graph import is_quantized_model, load
 from edgewise.hub_data import for_application, open_for
 from edgewise.labels import labels_for
@@ -143,18 +145,31 @@ def quantize_command(
     project = stage_project(file, values, [target])
     path = out or Path(stages.qdq_name(target))
     terminal.progress.step(f"quantize {target}")
-    stages.quantize(
-        project.model.source,
-        statistics,
-        target=target,
-        precision=project.targets[target].precision,
-        options=project.targets[target].options,
-        method=project.calibration.method,
-        percentile=project.calibration.percentile,
-        weight_method=project.calibration.weights,
-        out=path,
-    )
-    terminal.result().write(f"QDQ model: {path}\n")
+    asked = project.calibration.repairs
+    findings: list[Finding] = []
+    with importable(project.folder):
+        stages.quantize(
+            project.model.source,
+            statistics,
+            target=target,
+            precision=project.targets[target].precision,
+            options=project.targets[target].options,
+            method=project.calibration.method,
+            percentile=project.calibration.percentile,
+            weight_method=project.calibration.weights,
+            repairs=asked,
+            calibration=project.data.calibration if asked else None,
+            settings=data_settings(project.data),
+            limit=project.data.limit,
+            findings=findings,
+            out=path,
+        )
+    stream = terminal.result()
+    stream.write(f"QDQ model: {path}\n")
+    told = {rule_of(name) for name in asked}
+    for finding in findings if asked else ():
+        if terminal.verbose or finding.rule in told:
+            stream.write(f"{finding_line('', finding)}\n")
 
 
 def emit_command(

@@ -36,7 +36,7 @@ def diagnose(
     percentile: options.Percentile = None,
     weight_method: options.WeightMethod = None,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Samples to compare; 8 by default.")
+        int | None, typer.Option(metavar="N", help="Samples to compare; 4 by default.")
     ] = None,
     top: Annotated[
         int | None, typer.Option(metavar="N", help="Layers to explain; 10 by default.")

@@ -102,6 +102,15 @@ WeightMethod = Annotated[
         help="How scales of weights are chosen: minmax (default) or mse.",
     ),
 ]
+Repairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--repair",
+        metavar="NAME",
+        help="Done to the float model before it is quantized: equalize, smooth_quant, ada_round, "
+        "bias_correction. Repeatable, in this order.",
+    ),
+]
 Percentile = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Share of values kept by method percentile, in percent."),

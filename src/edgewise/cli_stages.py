@@ -112,6 +112,12 @@ def quantize(
     method: options.Method = None,
     percentile: options.Percentile = None,
     weight_method: options.WeightMethod = None,
+    repair: options.Repairs = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data that the statistics come from, for repairs."),
+    ] = None,
+    limit: options.Limit = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="PATH", help="The QDQ model; qdq-<target>.onnx."),
@@ -131,6 +137,8 @@ def quantize(
             ("calibration", "method"): method,
             ("calibration", "percentile"): percentile,
             ("calibration", "weights"): weight_method,
+            ("calibration", "repairs"): repair,
+            **data_values(calibration, limit=limit),
             **settings(setting),
         }
         quantize_command(terminal, project, values, statistics, target, out)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
+from edgewise.calibration.repairs import REPAIRS
 from edgewise.calibration.scheme import PRECISION_ALIASES, Precision
 from edgewise.targets import TARGETS
 
@@ -41,6 +42,18 @@ def _target(value: str) -> str:
     return value
 
 
+def _repair(value: str) -> str:
+    if value not in REPAIRS:
+        raise ValueError("unknown repair")
+    return value
+
+
+def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("named twice")
+    return values
+
+
 _PRECISION_TEXT = ", ".join((*PRECISIONS, *PRECISION_ALIASES))
 PrecisionName = Annotated[
     str,
@@ -48,6 +61,9 @@ PrecisionName = Annotated[
     Field(json_schema_extra={"enum": [*PRECISIONS, *PRECISION_ALIASES]}),
 ]
 TargetName = Annotated[str, AfterValidator(_target)]
+RepairName = Annotated[
+    str, AfterValidator(_repair), Field(json_schema_extra={"enum": list(REPAIRS)})
+]
 DeviceText = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1)]
@@ -295,6 +311,15 @@ class CalibrationTable(Table):
         Field(description="How scales of weights are chosen."),
         Allowed("minmax, mse"),
     ] = "minmax"
+    repairs: Annotated[
+        tuple[RepairName, ...],
+        AfterValidator(_no_repeats),
+        Field(
+            strict=False,
+            description="What is done to the float model before it is quantized, in this order.",
+        ),
+        Allowed(f"a list of {', '.join(REPAIRS)}, each at most once"),
+    ] = ()
 
 
 class SearchTable(Table):

@@ -20,7 +20,6 @@ import onnx_ir as ir
 from edgewise import stages
 from edgewise.calibration import Recipe, Statistics, collect_statistics
 from edgewise.calibration.quantize import Quantized
-from edgewise.calibration.quantize_for import quantize_for
 from edgewise.config import Project
 from edgewise.config_file import EVERY_TARGET, from_arguments, load_project
 from edgewise.data import DataSource, ImagePreprocessing, peek
@@ -42,6 +41,7 @@ from edgewise.plan import (
 )
 from edgewise.progress import SILENT, Progress
 from edgewise.refusals import raise_refusals
+from edgewise.repairing import Float, repair_and_quantize
 from edgewise.report import Report, render_page, to_json
 from edgewise.report.gather import Gathered, make_report
 from edgewise.search.building import Searches, Subject, find, remarks
@@ -127,6 +127,7 @@ def build(
     method: str | None = None,
     percentile: float | None = None,
     weight_method: str | None = None,
+    repairs: Sequence[str] | None = None,
     search_minutes: float | None = None,
     budget: Budget | None = None,
     devices: Sequence[str] | None = None,
@@ -150,6 +151,8 @@ def build(
         limit: use at most this many samples of each source.
         method, percentile, weight_method: how ranges of activations and scales of weights are
             chosen; see docs/accuracy.md.
+        repairs: what is done to the float model before it is quantized, by name and in order; see
+            docs/accuracy.md.
         search_minutes: look that long for the fastest quantization that keeps the accuracy budget;
             not at all by default.
         budget: limits for all targets.
@@ -191,6 +194,7 @@ def build(
         ("calibration", "method"): method,
         ("calibration", "percentile"): percentile,
         ("calibration", "weights"): weight_method,
+        ("calibration", "repairs"): repairs,
         ("search", "max_minutes"): search_minutes,
         ("output", "dir"): None if out is None else str(out),
         ("latency", "threads"): threads,
@@ -340,11 +344,19 @@ def _quantize(run: _Build, plan: TargetPlan, work: _Work) -> ir.Model:
     if not plan.scheme.is_quantized:
         return work.hub
     table = run.plan.project.calibration
-    recipe = Recipe(method=table.method, percentile=table.percentile, weights=table.weights)
+    recipe = Recipe(
+        method=table.method,
+        percentile=table.percentile,
+        weights=table.weights,
+        repairs=table.repairs,
+    )
     with run.stage(f"quantize {plan.name}"):
         quantized = _search(run, plan, work, recipe)
         if quantized is None:
-            quantized = quantize_for(work.hub, work.statistics, plan.scheme, recipe)
+            start = Float(
+                work.hub, work.statistics, work.data.calibration, stages.available_threads()
+            )
+            quantized = repair_and_quantize(start, plan.scheme, recipe)
         save(quantized.model, run.folder.staging / "stages" / stages.qdq_name(plan.name))
     run.remarks.setdefault(plan.name, []).extend(quantized.findings)
     return quantized.model

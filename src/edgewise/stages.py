@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 import edgewise.targets
 from edgewise.calibration import DEFAULT_PERCENTILE, Recipe, Statistics, collect_statistics
-from edgewise.calibration.quantize_for import quantize_for
 from edgewise.calibration.recipe import WeightMethod
 from edgewise.data import DataSource, ImagePreprocessing, peek
 from edgewise.data.preprocessing import DataSettings
@@ -22,9 +21,11 @@ from edgewise.exporters import ExportResult, Shapes, SourceOptions
 from edgewise.exporters import export as export_model
 from edgewise.exporters.parity import MOST_SAMPLES
 from edgewise.files import check_new_file
+from edgewise.findings import Finding
 from edgewise.graph import load, save
 from edgewise.hub_data import examples, open_for
 from edgewise.progress import SILENT, Progress
+from edgewise.repairing import Float, repair_and_quantize
 from edgewise.targets import Artifact, EmitOptions
 from edgewise.targets.base import LOCAL
 from edgewise.targets.manifest import load_artifact
@@ -150,6 +151,11 @@ def quantize(
     method: str = "minmax",
     percentile: float = DEFAULT_PERCENTILE,
     weight_method: WeightMethod = "minmax",
+    repairs: Sequence[str] = (),
+    calibration: str | Path | DataSource | None = None,
+    settings: DataSettings = _AS_TOLD,
+    limit: int | None = None,
+    findings: list[Finding] | None = None,
     out: str | Path | None = None,
 ) -> ir.Model:
     """The hub model with QuantizeLinear and DequantizeLinear, as the target wants them.
@@ -162,11 +168,17 @@ def quantize(
         method: how ranges of activations are chosen: a name in `edgewise.calibration.METHODS`.
         percentile: share of values that method `percentile` keeps, in percent.
         weight_method: how scales of weights are chosen.
+        repairs: what is done to the hub model before, in order: names in
+            `edgewise.calibration.repairs.REPAIRS`.
+        calibration: the data that the statistics come from, which repairs need.
+        settings: what else is to be said of these data.
+        limit: use at most this many samples of them.
+        findings: receives what was repaired, and what stays in float.
         out: where to write the QDQ model; None does not write.
 
     Raises:
-        UsageError: unknown target, option or method, missing statistics, or `out` cannot be
-            written.
+        UsageError: unknown target, option, method or repair, missing statistics or data, or `out`
+            cannot be written.
         UnsupportedPrecision: the target does not offer the precision.
         ModelError: a file cannot be read, or the statistics belong to another model.
     """
@@ -174,8 +186,23 @@ def quantize(
         check_new_file(out)
     scheme = edgewise.targets.get(target).scheme(precision, options)
     known = Statistics.load(statistics) if isinstance(statistics, str | Path) else statistics
-    recipe = Recipe(method=method, percentile=percentile, weights=weight_method)
-    quantized = quantize_for(load(model), known, scheme, recipe).model
+    recipe = Recipe(
+        method=method, percentile=percentile, weights=weight_method, repairs=tuple(repairs)
+    )
+    hub = load(model)
+    if repairs and calibration is None and scheme.needs_statistics:
+        raise UsageError(
+            "calibration data is missing",
+            why="repairs look at what the model computes from it",
+            remedy="Give the data that the statistics come from, with --calibration.",
+        )
+    source = None
+    if repairs and calibration is not None:
+        source = _open(calibration, hub, settings, limit, False)
+    done = repair_and_quantize(Float(hub, known, source, available_threads()), scheme, recipe)
+    quantized = done.model
+    if findings is not None:
+        findings += done.findings
     if out is not None:
         save(quantized, out)
     return quantized

@@ -29,6 +29,7 @@ from edgewise.targets.apple.program_view import Operation, ProgramView, view_of
 from edgewise.targets.apple.session import INTERPRETED, AppleSession
 from edgewise.targets.apple.table import is_known
 from edgewise.targets.apple.tolerances import FP16_REASON, tolerance_of
+from edgewise.targets.apple.unsigned_pairs import as_stored
 from edgewise.targets.base import Array, Artifact, Feeds
 from edgewise.targets.layerwise import LAYER_LSB, LayerDifference, LayerReport, Steps
 
@@ -164,7 +165,7 @@ class _Forced:
         cut = self._cuts.get(name)
         if cut is None:
             return None
-        expected = self.expected[cut.tensor].reshape(found.shape)
+        expected = as_stored(self.expected[cut.tensor].reshape(found.shape), found.dtype)
         self._meters[name].add(found, expected)
         return expected
 

@@ -9,11 +9,14 @@ knows what the program promises.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
 from edgewise.graph import add_initializer, consumers, quantization_of
 from edgewise.graph.quantized import DEQUANTIZE, QUANTIZE
+from edgewise.targets.base import Array
 
 _LEAST = np.iinfo(np.int8).min
 
@@ -40,6 +43,13 @@ def store_unsigned(model: ir.Model) -> int:
         node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
         count += 1
     return count
+
+
+def as_stored(integers: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers of the QDQ model as the package counts them, whose type is given."""
+    if dtype != np.uint8 or integers.dtype != np.int8:
+        return integers
+    return (integers.astype(np.int16) - _LEAST).astype(np.uint8)
 
 
 def _counts_from_least(node: ir.Node) -> bool:

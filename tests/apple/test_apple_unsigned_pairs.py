@@ -8,7 +8,7 @@ from edgewise.calibration.parameters import affine_parameters
 from edgewise.calibration.ranges import Range
 from edgewise.graph import OrtSession, quantization_of
 from edgewise.targets.apple.scheme import W8A8
-from edgewise.targets.apple.unsigned_pairs import store_unsigned
+from edgewise.targets.apple.unsigned_pairs import as_stored, store_unsigned
 
 OPSET = 21
 
@@ -53,3 +53,13 @@ def test_a_tensor_without_negative_values_gets_all_integers_and_any_other_is_sym
     signed = affine_parameters(Range(-0.1, 5.1), W8A8.activation)
     assert signed.zero_point == 0
     assert signed.scale == pytest.approx(5.1 / 127, rel=1e-3)
+
+
+def test_layers_are_compared_in_the_package_s_own_integers():
+    every = np.arange(-128, 128, dtype=np.int8)
+    stored = as_stored(every, np.dtype(np.uint8))
+    assert stored.dtype == np.uint8
+    np.testing.assert_array_equal(stored, np.arange(256))
+    assert as_stored(every, np.dtype(np.int8)) is every
+    signed = every.astype(np.float32)
+    assert as_stored(signed, np.dtype(np.float16)) is signed

@@ -133,7 +133,7 @@ def test_wrong_arguments_are_refused(trial, models, schemes, android):
     made = trial(models["mobile"]())
     with pytest.raises(UsageError, match="no node 'nowhere'"):
         made.quantize(android, exclude=["nowhere"])
-    with pytest.raises(UsageError, match=r"unknown calibration method 'max'.*minmax, moving_average, p"):
+    with pytest.raises(UsageError, match=r"unknown calibration method 'max'.*minmax, movin"):
         made.quantize(android, method="max")
     with pytest.raises(UsageError, match="percentile must be"):
         made.quantize(android, method="percentile", percentile=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from fractions import Fraction
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -19,6 +21,7 @@ from edgewise.calibration.statistics import (
     TensorStatistics,
     model_hash,
 )
+from edgewise.calibration.tensor_statistics import Observation, Running
 from edgewise.errors import DataError, ModelError, UsageError
 
 floats = st.floats(-(2.0**127), 2.0**127, width=32)
@@ -85,6 +88,57 @@ def test_the_range_is_the_smallest_power_of_two_that_holds_the_values():
     assert TensorStatistics.of(np.array([1.0], np.float32)).histogram.exponent == 1
 
 
+@given(chunks)
+def test_extremes_of_single_arrays_are_summed_exactly(parts):
+    found = total(parts)
+    units = 2**149
+    assert found.arrays == len(parts)
+    assert found.sum_of_minima == sum(int(Fraction(float(p.min())) * units) for p in parts)
+    wanted = sum(Fraction(float(p.max())) for p in parts) / len(parts)
+    assert found.mean_maximum == float(wanted)
+
+
+@given(chunks)
+def test_counting_in_place_is_addition(parts):
+    running = Running()
+    for part in parts:
+        running.add(Observation.of(part))
+    assert same(running.statistics(), total(parts))
+    assert running.statistics().sum_of_minima == total(parts).sum_of_minima
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((2, 3, 4, 5), 1), ((1, 7, 1, 1), 1), ((1, 3, 2, 2, 2), 1), ((4, 6), 1),
+                        ((1, 5, 6), 2)]
+)  # fmt: skip
+def test_channels_have_exact_extremes(shape, axis):
+    parts = [np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32) for seed in (0, 1)]
+    found = total(parts)
+    others = tuple(index for index in range(len(shape)) if index != axis)
+    assert np.array_equal(found.channel_minimum, np.min([p.min(others) for p in parts], axis=0))
+    assert np.array_equal(found.channel_maximum, np.max([p.max(others) for p in parts], axis=0))
+
+
+def test_vectors_and_changing_channels_have_no_channels():
+    vector, three, four = (TensorStatistics.of(np.ones(s, np.float32)) for s in (5, (2, 3), (2, 4)))
+    assert vector.channel_minimum is None
+    mixed = three + four
+    assert mixed.channel_minimum is None and (mixed + four).channel_maximum is None
+
+
+def test_monotone_functions_need_no_second_look():
+    array = np.random.default_rng(0).normal(0, 4, (1, 3, 80, 80)).astype(np.float32)
+
+    def clip(values):
+        return np.minimum(np.maximum(values, np.float32(0)), np.float32(6))
+
+    running = Running()
+    running.add(Observation.of(array).through(clip))
+    found, wanted = running.statistics(), TensorStatistics.of(clip(array))
+    assert same(found, wanted)
+    assert np.array_equal(found.channel_maximum, wanted.channel_maximum)
+
+
 def test_memory_is_fixed():
     small = TensorStatistics.of(np.ones(3, np.float32))
     grown = small
@@ -129,6 +183,39 @@ def test_a_saved_file_gives_the_same_statistics(tmp_path):
     assert (after.samples, after.model_hash, after.data_hashes) == (5, "model", ("a",))
     assert after.tensors.keys() == before.tensors.keys()
     assert all(same(before.tensors[name], after.tensors[name]) for name in before.tensors)
+
+
+def test_all_that_is_known_of_a_tensor_is_saved(tmp_path):
+    random = np.random.default_rng(5)
+    shapes = {"plain": (9,), "wide": (1, 4, 3, 3), "tokens": (1, 6, 5)}
+    tensors = {
+        name: TensorStatistics.of(random.normal(0, 3, shape).astype(np.float32))
+        + TensorStatistics.of(random.normal(0, 3, shape).astype(np.float32))
+        for name, shape in shapes.items()
+    }
+    Statistics(tensors, 2, "model", ("a",)).save(tmp_path / "s.npz")
+    for name, after in Statistics.load(tmp_path / "s.npz").tensors.items():
+        before = tensors[name]
+        assert (after.arrays, after.sum_of_minima, after.sum_of_maxima) == (
+            2, before.sum_of_minima, before.sum_of_maxima,
+        )  # fmt: skip
+        if name == "plain":
+            assert after.channel_minimum is None and after.channel_maximum is None
+        else:
+            assert np.array_equal(after.channel_minimum, before.channel_minimum)
+            assert np.array_equal(after.channel_maximum, before.channel_maximum)
+
+
+def test_no_tensors_are_statistics_too(tmp_path):
+    Statistics({}, 1, "model", ("a",)).save(tmp_path / "s.npz")
+    assert Statistics.load(tmp_path / "s.npz").tensors == {}
+
+
+def test_another_version_of_the_format_is_named(tmp_path):
+    header = json.dumps({"format": "edgewise-statistics-1", "names": []}).encode()
+    np.savez(tmp_path / "s.npz", header=np.frombuffer(header, np.uint8))
+    with pytest.raises(DataError, match=r"is edgewise-statistics-1, .* edgewise-statistics-2"):
+        Statistics.load(tmp_path / "s.npz")
 
 
 def test_equal_statistics_give_equal_bytes_in_any_order(tmp_path):

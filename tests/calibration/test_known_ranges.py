@@ -176,7 +176,7 @@ def test_a_tensor_whose_scale_a_target_prescribes_is_told(hub, schemes):
     attach_known_ranges(model, ranges)
     result = quantize_for(model, None, schemes["android"])
     assert by_tensor(result.model)["y_QuantizeLinear_Input"] == QuantParams(1 / 256, -128)
-    (finding,) = [f for f in result.findings if f.rule == "calibration/known-ranges"]
+    (finding,) = [f for f in result.findings if f.rule == "calibration/known-prescribed-output"]
     assert "'y'" in finding.message and "0.0039 and -128" in finding.message
 
 
@@ -184,8 +184,9 @@ def test_another_form_is_one_remark_and_covers_the_ranges(hub, schemes):
     result = quantize_for(hub[0], None, schemes["apple"])
     assert by_tensor(result.model)["x"].zero_point == 0
     assert by_tensor(result.model)["x"].scale == pytest.approx(0.03 * 130 / 127)
-    (finding,) = [f for f in result.findings if f.rule == "calibration/known-ranges"]
-    assert "3 activations" in finding.message and "symmetric int8" in finding.message
+    told = {f.rule: f.message for f in result.findings}
+    assert "3 activations ('c2', 'r1', 'x')" in told["calibration/known-zero-point"]
+    assert "symmetric int8" in told["calibration/known-zero-point"]
 
 
 def test_weights_that_were_changed_are_quantized_anew_and_told(hub, schemes):
@@ -196,7 +197,7 @@ def test_weights_that_were_changed_are_quantized_anew_and_told(hub, schemes):
     array, _ = integers(result.model, "int8")[0]
     assert np.abs(array).max() == 127
     (finding,) = [f for f in result.findings if f.severity == "warning"]
-    assert "1 weight ('w1')" in finding.message
+    assert "1 weight ('w1')" in finding.message and finding.node == "n_c1"
 
 
 def test_ranges_that_are_missing_come_from_data_or_are_an_error(hub, schemes, source_of):

@@ -157,7 +157,7 @@ def test_one_command_from_the_file_to_all_artifacts(
     report = json.loads((out / "report.json").read_text())
     assert report["calibration"] == {
         "data": None, "method": None, "percentile": None,
-        "reason": "from the model's own scales",
+        "reason": "from the model's own scales", "repairs": [],
     }  # fmt: skip
     for name in ("android", "apple", "arm"):
         accuracy = report["targets"][name]["accuracy"]

@@ -109,3 +109,25 @@ def test_a_constant_that_makes_the_result_larger_stays(parse, rewrite):
     }"""
     more = {**CONV, "more": np.ones((2, 4, 1, 1), np.float32)}
     assert not rewrite(parse(text, **more), NAME).modified
+
+
+ALONE = {**CONV, "each": RNG.standard_normal((4, 1, 1, 1), np.float32) + 3}
+
+
+@pytest.mark.parametrize("inputs", ["c, each", "c, each, last"])
+def test_a_convolution_of_single_channels_and_places(parse, rewrite, inputs):
+    """What a BatchNormalization became while something stood before it."""
+    text = f"{X} {{ c = Conv (x, w, b)\n y = Conv <group = 4> ({inputs}) }}"
+    assert rewrite(parse(text, **ALONE), NAME, tolerance=1e-5).ops == {"Conv": 1}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ["strides = [2, 2]", "pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER", strides = [2, 2]'],
+)
+def test_one_that_moves_stays(parse, rewrite, attributes):
+    text = f"""g (float[n, 3, 8, 8] x) => (float[n, 4, h, v] y) {{
+        c = Conv (x, w, b)
+        y = Conv <group = 4, {attributes}> (c, each)
+    }}"""
+    assert rewrite(parse(text, **ALONE), NAME).ops == {"Conv": 2}

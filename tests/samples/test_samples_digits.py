@@ -114,3 +114,14 @@ def test_training_again_gives_a_model_as_good(tmp_path, capsys):
             assert made.files == kept.files  # versions of Python write other headers around them
             for key in kept.files:
                 np.testing.assert_array_equal(made[key], kept[key])
+
+
+@pytest.mark.slow
+def test_training_with_three_bit_weights_wins_back_what_calibration_loses(tmp_path):
+    from edgewise.sample_models.digits.train_quantized import gain
+
+    found = gain("apple", 3, tmp_path / "trained.onnx", epochs=2)
+    assert found.float_model > 0.99
+    assert found.calibrated < 0.9 and found.trained > 0.97
+    session = OrtSession(load(tmp_path / "trained.onnx"))
+    assert accuracy(session, input_specs(load(FOLDER / "digits.onnx"))) > 0.97

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -38,7 +39,7 @@ from edgewise.diagnosis.surroundings import hub_name, surroundings
 from edgewise.diagnosis.weight_reasons import weight_reasons
 from edgewise.progress import SILENT, Progress
 
-DEFAULT_SAMPLES = 8
+DEFAULT_SAMPLES = 4
 DEFAULT_TOP = 10
 #: a part of a layer that causes less of its error than this is not asked for reasons
 _TOLD_SHARE = 0.2
@@ -77,7 +78,7 @@ def diagnose(
     """
     gated = with_gates(hub, qdq, scheme, exclude)
     probe = Probe(gated, hub, measure=measure, threads=threads)
-    ranked = layer_errors(probe, source, gains=True, limit=limit, progress=progress)
+    ranked = layer_errors(probe, source, gains=top, limit=limit, progress=progress)
     worst = [layer for layer in ranked.layers[:top] if layer.error > 0.0]
     names = [layer.name for layer in worst]
     parts = part_errors(probe, names, source, limit=limit, progress=progress)
@@ -106,12 +107,26 @@ class _Reasons:
         self._around = surroundings(qdq, scheme, tensors, statistics)
 
     def causes(self, parts: Sequence[PartError]) -> tuple[Cause, ...]:
-        """The parts that matter, each with its reasons."""
-        told = [part for part in parts if part.share >= _TOLD_SHARE] or list(parts[:1])
+        """The parts that matter, each with its reasons. What only moved counts once: either of the
+        two tensors makes the whole error."""
+        once = [part for index, part in enumerate(parts) if not self._repeats(part, parts[:index])]
+        total = sum(part.share for part in once) or 1.0
+        once = [replace(part, share=part.share / total) for part in once]
+        told = [part for part in once if part.share >= _TOLD_SHARE] or once[:1]
         return tuple(
             Cause(part.kind, hub_name(part.name), part.share, tuple(self._of(part)))
             for part in told
         )
+
+    def _repeats(self, part: PartError, earlier: Sequence[PartError]) -> bool:
+        """Whether one of the earlier tensors has the same elements."""
+        around, mine = self._around.get(part.name), self._tensors.get(part.name)
+        if around is None or mine is None:
+            return False
+        sharing = {name for name, _ in around.sharing}
+        others = [self._tensors[p.name] for p in earlier if p.name in sharing]
+        same = (mine.low, mine.high, mine.count, mine.saturated)
+        return any((o.low, o.high, o.count, o.saturated) == same for o in others)
 
     def _of(self, part: PartError) -> list[Reason]:
         if part.kind == "constants":

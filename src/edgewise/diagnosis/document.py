@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,6 +82,28 @@ def worst_tensor(tensors: Sequence[TensorDiagnosis]) -> TensorDiagnosis | None:
 def finite(value: float) -> float | None:
     """None for an infinite number."""
     return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Diagnoses by target."""
+
+    format: str
+    targets: Mapping[str, Diagnosis]
+
+
+def diagnosis_schema() -> dict[str, Any]:
+    """The JSON Schema of the document, from the types above."""
+    from pydantic import TypeAdapter
+
+    from edgewise.report.document import close_schema
+
+    schema = TypeAdapter(Document).json_schema(mode="serialization")
+    close_schema(schema)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Edgewise diagnosis"
+    schema["properties"]["format"] = {"const": FORMAT}
+    return schema
 
 
 def as_dict(diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:

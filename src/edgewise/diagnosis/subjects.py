@@ -1,13 +1,14 @@
 """What is diagnosed: the models of a build's folder, or a hub model with its statistics.
 
 A build that repaired the hub model leaves the unrepaired one behind, with which accuracy is
-compared. The repairs are done again then, as its report names them: they always come out the same.
+compared. The repairs are done again then, as its report names them. Those that end with their time
+may come out another way, by less than a step of each weight.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,11 @@ def subject_from_build(
     file = folder / "stages" / stages.STATISTICS
     statistics = Statistics.load(file) if file.is_file() else None
     recipe = _recipe(folder / _REPORT, target)
-    if recipe.get("repairs") and statistics is not None:
-        given = RepairInput(
-            source, statistics, scheme, _as_recipe(recipe), threads=stages.available_threads()
-        )
-        applied = apply_repairs(hub, tuple(recipe["repairs"]), given)
+    if recipe.repairs and statistics is not None:
+        given = RepairInput(source, statistics, scheme, recipe, threads=stages.available_threads())
+        applied = apply_repairs(hub, recipe.repairs, given)
         hub, statistics = applied.model, applied.statistics
-    return Subject(hub, load(qdq), scheme, statistics, tuple(recipe.get("float_nodes", ())))
+    return Subject(hub, load(qdq), scheme, statistics, tuple(sorted(recipe.float_nodes)))
 
 
 def targets_of_build(folder: Path) -> list[str]:
@@ -113,7 +112,7 @@ def subject_from_hub(
         UsageError: statistics are needed and missing, or a method is unknown.
         UnsupportedPrecision, ModelError, DataError: see `quantize_for` and `Statistics.load`.
     """
-    table, calibration = project.targets[target], project.calibration
+    table, calibration = project.target_tables[target], project.calibration
     scheme = edgewise.targets.get(target).scheme(table.precision, table.options)
     known = None if statistics is None else Statistics.load(statistics)
     if known is None and scheme.needs_statistics:
@@ -135,23 +134,35 @@ def _scheme(folder: Path, target: str, project: Project) -> Scheme:
         manifest = load_artifact(folder).manifest
         own = {key: value for key, value in manifest.options.items() if key in backend.options}
         return backend.scheme(manifest.precision, own)
-    table = project.targets[target]
+    table = project.target_tables[target]
     return backend.scheme(table.precision, table.options)
 
 
-def _recipe(report: Path, target: str) -> dict[str, Any]:
-    """What a search chose, as the report has it; empty without one."""
+def _recipe(report: Path, target: str) -> Recipe:
+    """What a search chose, else what the project asked for, as the report has it."""
     if not report.is_file():
-        return {}
+        return Recipe()
     try:
-        searches = json.loads(report.read_text(encoding="utf-8")).get("searches") or {}
-        return dict((searches.get(target) or {}).get("recipe") or {})
+        told = json.loads(report.read_text(encoding="utf-8"))
+        searched = (told.get("search") or {}).get(target) or {}
+        asked = told.get("calibration") or {}
+        known = {key: asked[key] for key in ("method", "percentile", "repairs") if asked.get(key)}
+        plain = dict(searched.get("recipe") or {}) if searched else known
+        return Recipe(**{key: _FIELDS.get(key, _as_it_is)(plain[key]) for key in plain})
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(
             "cannot read the report", where=str(report), remedy="Build again."
         ) from error
 
 
-def _as_recipe(plain: dict[str, Any]) -> Recipe:
-    names: Sequence[str] = ("method", "percentile", "weights")
-    return Recipe(**{name: plain[name] for name in names if name in plain})
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+#: what JSON has in another form
+_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "clipped": lambda ranges: {name: (low, high) for name, (low, high) in ranges.items()},
+    "float_nodes": frozenset,
+    "repairs": tuple,
+    "wide_nodes": frozenset,
+}

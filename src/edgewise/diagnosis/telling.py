@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edgewise.diagnosis.document import Cause, Diagnosis, LayerDiagnosis, worst_tensor
 
@@ -29,6 +29,7 @@ def diagnosis_lines(found: Diagnosis, top: int) -> Iterator[str]:
     if rest:
         share = sum(layer.share for layer in rest)
         yield f"  {100 * share:5.1f}%                  {len(rest)} more"
+    yield from _remedies(found.layers[:top])
     yield "  error: share of what all layers cause alone; gain: what goes when it alone is in float"
     worst = worst_tensor(found.tensors)
     if worst is not None:
@@ -54,6 +55,18 @@ def _layer(layer: LayerDiagnosis) -> Iterator[str]:
         )
 
 
+def _remedies(layers: Iterable[LayerDiagnosis]) -> Iterator[str]:
+    """What to do about each rule, once: the order is that of the layers."""
+    told: dict[tuple[str, str], None] = {}
+    for layer in layers:
+        for cause in layer.causes:
+            told |= {(reason.rule, reason.remedy): None for reason in cause.reasons[:1]}
+    for rule, remedy in told:
+        yield from textwrap.wrap(
+            f"{rule}: {remedy}", _WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
+
+
 def _cause(cause: Cause) -> str:
     share = f"{100 * cause.share:.0f} %"
     what = "weights" if cause.kind == "constants" else f"{cause.kind} '{_short(cause.name)}'"
@@ -63,7 +76,7 @@ def _cause(cause: Cause) -> str:
     others = [reason.rule for reason in cause.reasons[1:]]
     more = f" (also: {', '.join(others)})" if others else ""
     gain = "" if first.gain_db is None else f", costs {first.gain_db:.0f} dB"
-    return f"{share} by {what}: {first.rule}{gain}: {first.text}{more}. {first.remedy}"
+    return f"{share} by {what}: {first.rule}{gain}: {first.text}{more}"
 
 
 def _decibels(value: float | None) -> str:

@@ -5,7 +5,8 @@ channels ask for:
 
 1. tiny bias scale: a bias is stored in steps of s_in s, and must fit int32, so that channels of
    small weights with a large bias take larger steps (`calibration.weights`, case 2), or the bias
-   saturates.
+   saturates. It is a reason only where the weights can move the output by a step of 8 bits beside
+   the bias: with inputs of 8 bits they hardly ever can, with 16 they do.
 2. spread of channels: one step for all, where the operator has no more.
 3. outlier: the mean square of the rounding error over the least one of ranges that saturate a few
    weights; or the squared largest weights of the channels over those that 97 % stay below.
@@ -31,6 +32,7 @@ from edgewise.diagnosis.reasons import (
     number_text,
 )
 from edgewise.graph import TensorQuantization, attribute, constant, quantization_of
+from edgewise.graph.quantized import DEQUANTIZE
 
 Array = npt.NDArray[Any]
 _SMALLEST_CHANNEL_DB = 12.0
@@ -38,6 +40,8 @@ _SMALLEST_OUTLIER_DB = 12.0
 _NEARLY_ALL = 0.97
 #: the step that a bias asks for, over the one that the weights do
 _STRETCHED = 1.4
+#: half a step of 8 bits
+_VISIBLE = 1.0 / 512.0
 #: of the largest weight of a channel
 _CLIPPED = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _LARGEST_BIAS = 2.0**31 - 1
@@ -67,7 +71,7 @@ def weight_reasons(node: ir.Node, hub: Mapping[str, ir.Node]) -> list[Reason]:
         if weight.real.ndim < 2:
             continue
         bias = stored.get(2) if node.op_type in BIASED_OPS and index == 1 else None
-        found += [*_bias(weight, bias), *_spread(node, weight), *_outlier(weight)]
+        found += [*_bias(node, weight, bias), *_spread(node, weight), *_outlier(weight)]
     return sorted(found, key=lambda reason: -(reason.gain_db or 0.0))
 
 
@@ -82,7 +86,21 @@ def _steps(weight: _Stored) -> int:
     return int(np.iinfo(weight.quantization.zero_point.dtype).max) or 1
 
 
-def _bias(weight: _Stored, bias: _Stored | None) -> Iterator[Reason]:
+def _reach(node: ir.Node, weight: _Stored) -> npt.NDArray[np.float64]:
+    """The most that each channel's weights can add to its bias; without a pair at the input, any
+    amount."""
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    sums = np.abs(weight.real).sum(
+        axis=tuple(i for i in range(weight.real.ndim) if i != weight.quantization.axis)
+    )
+    if source is None or source.op_type != DEQUANTIZE:
+        return np.full(np.shape(np.atleast_1d(sums)), np.inf)
+    read = quantization_of(source)
+    largest = float(read.scale.max()) * (np.iinfo(read.zero_point.dtype).max + 1)
+    return np.asarray(np.atleast_1d(sums) * largest)
+
+
+def _bias(node: ir.Node, weight: _Stored, bias: _Stored | None) -> Iterator[Reason]:
     """Case 1."""
     if bias is None:
         return
@@ -99,6 +117,9 @@ def _bias(weight: _Stored, bias: _Stored | None) -> Iterator[Reason]:
         return
     stretched = alive & (large if taken.size == large.size else large.any())
     stretched &= taken > _STRETCHED * asked
+    beside = np.abs(bias.real).reshape(-1)
+    beside = beside if beside.size == taken.size else beside.max(keepdims=True)
+    stretched &= _reach(node, weight) >= beside * _VISIBLE
     if stretched.any():
         gain = 2.0 * decibels(float(np.median(taken[stretched] / asked[stretched])), 1.0)
         yield Reason(

@@ -22,7 +22,8 @@ from edgewise.errors import ModelError
 from edgewise.graph.quantized import TensorQuantization
 
 _KEY = "edgewise.known_ranges"
-#: dtypes of tensors that a source stores; others (int4 in blocks, int32 biases) are not kept
+#: dtypes of tensors that a source stores; others (weights in blocks, int32 biases) are not kept,
+#: and weights of 4 bits are kept as int8 with the same scales
 DTYPES = ("int8", "uint8", "int16", "uint16")
 
 

@@ -72,6 +72,8 @@ class CalibrationSummary:
     method: str | None
     percentile: float | None
     reason: str | None = None
+    #: what was done to the hub model before it was quantized, in order
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

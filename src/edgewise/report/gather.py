@@ -131,6 +131,7 @@ def _calibration(build: Gathered) -> CalibrationSummary:
         table.method,
         table.percentile if table.method == "percentile" else None,
         None if own is None else f"{own}, where its source has any",
+        table.repairs,
     )
 
 
