@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.errors import InternalError, ModelError
+from edgewise.errors import InternalError, ModelError, ModelError
 from edgewise.exporters.check import checker_problem
 from edgewise.exporters.comparison import compare
 from edgewise.exporters.opened import Array
@@ -178,6 +178,17 @@ def verify(model: ir.Model, signature: Signature, done: list[str]) -> None:
             where="export",
             why=f"{problem}; passes so far: {', '.join(done) or 'none'}",
             remedy="Please report this with the model.",
+        )
+
+
+def refuse_broken(model: ir.Model, exporter: str) -> None:
+    """Raises ModelError for a prepared model that `verify` would refuse before any pass."""
+    if problem := update_shapes(model) or checker_problem(model, weights=False):
+        raise ModelError(
+            "the exported graph can never run",
+            where=f"as {exporter} wrote it" if exporter else "",
+            why=problem,
+            remedy="Write that layer in other terms.",
         )
 
 
