@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgewise.errors import InternalError, ModelError, ModelError
+from edgewise.errors import InternalError, ModelError
 from edgewise.exporters.check import checker_problem
 from edgewise.exporters.comparison import compare
 from edgewise.exporters.opened import Array
