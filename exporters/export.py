@@ -15,11 +15,12 @@ from edgewise.data.notes import attach, notes_of
 from edgewise.data.preprocessing import Preprocessing
 from edgewise.data.source import InputSpec, Sample
 from edgewise.data.specs import input_specs
+from edgewise.errors import InternalError
 from edgewise.exporters.check import refuse_custom_operators
 from edgewise.exporters.not_finite import not_finite_findings
 from edgewise.exporters.opened import OpenedModel, Shapes, SourceKind, SourceOptions
 from edgewise.exporters.parity import MOST_SAMPLES, Parity, measure_parity
-from edgewise.exporters.pipeline import canonicalize
+from edgewise.exporters.pipeline import canonicalize, refuse_broken
 from edgewise.exporters.quantized import (
     ROUNDED_FORM,
     as_float,
@@ -140,7 +141,12 @@ def _canonical(
     with quiet():  # shape inference logs what it cannot infer
         hub = prepare(opened.model, input_shapes=fixed)
         prepared = ir.from_proto(ir.to_proto(hub)) if opened.ranges else hub
-        return prepared, hub, canonicalize(hub)
+        try:
+            return prepared, hub, canonicalize(hub)
+        except InternalError:
+            # what an exporter wrote wrongly is no defect of the pass that met it
+            refuse_broken(prepare(opened.model, input_shapes=fixed), opened.exporter)
+            raise
 
 
 def _opened(

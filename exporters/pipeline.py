@@ -181,6 +181,17 @@ def verify(model: ir.Model, signature: Signature, done: list[str]) -> None:
         )
 
 
+def refuse_broken(model: ir.Model, exporter: str) -> None:
+    """Raises ModelError for a prepared model that `verify` would refuse before any pass."""
+    if problem := update_shapes(model) or checker_problem(model, weights=False):
+        raise ModelError(
+            "the exported graph can never run",
+            where=f"as {exporter} wrote it" if exporter else "",
+            why=problem,
+            remedy="Write that layer in other terms.",
+        )
+
+
 def _name_problem(graph: ir.Graph) -> str:
     defined = {v.name for v in graph.inputs} | set(graph.initializers)
     for node in graph:

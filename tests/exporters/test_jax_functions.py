@@ -172,3 +172,9 @@ def test_what_jax2onnx_does_not_know() -> None:
     with pytest.raises(ModelError, match=r"jax2onnx cannot convert the function.*svd") as caught:
         export(jax.jit(lambda x: jax.numpy.linalg.svd(x)), input_shapes={"x": (3, 3)})
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_was_written_wrongly_is_no_defect_of_a_pass() -> None:
+    with pytest.raises(ModelError, match=r"can never run.*node_Cast_0.*complex64") as caught:
+        export(lambda x: jax.numpy.abs(jax.numpy.fft.fft(x)), input_shapes={"x": (1, 16)})
+    assert "as jax2onnx" in str(caught.value) and "\n" not in str(caught.value)
