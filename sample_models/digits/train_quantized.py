@@ -56,11 +56,12 @@ def fine_tune(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, PEAK_LEARNING_RATE, total_steps=epochs * (len(x) // BATCH)
     )
+    loss_of = nn.CrossEntropyLoss()
     for _ in range(epochs):
         order = torch.randperm(len(x))
         for start in range(0, len(x) // BATCH * BATCH, BATCH):
             batch = order[start : start + BATCH]
-            loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
+            loss = loss_of(network(x[batch]), y[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
