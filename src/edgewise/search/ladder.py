@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from edgewise.calibration import METHODS, Recipe
 from edgewise.calibration.clipping import search_clipping
+from edgewise.calibration.recipe import WeightMethod
 from edgewise.calibration.repairs import REPAIRS
 from edgewise.errors import EdgewiseError, ModelError
 from edgewise.progress import SILENT, Progress
@@ -159,7 +160,7 @@ def _methods(run: _Run) -> None:
     for name in METHODS:
         if name != run.problem.start.method:
             _try(run, f"method {name}", replace(run.problem.start, method=name))
-    other = "mse" if run.best.weights == "minmax" else "minmax"
+    other: WeightMethod = "mse" if run.best.weights == "minmax" else "minmax"
     _try(run, f"{_named(run.best)}, weights {other}", replace(run.best, weights=other))
     _score_best(run, _named(run.best))
 
