@@ -134,8 +134,13 @@ def test_core_ml_package_carries_exactly_the_scales_of_its_qdq_model(
             file_weights_dir=str(package / "Data/com.apple.CoreML/weights"),
         )
     operations = list(program.functions["main"].operations)
+    # the package counts from 0 (uint8) what its QDQ model counts from -128 (int8)
     stored = {
-        (float(op.scale.val), int(op.zero_point.val) if op.zero_point else 0)
+        (
+            float(op.scale.val),
+            (int(op.zero_point.val) if op.zero_point else 0)
+            - (128 if op.output_dtype.val == "uint8" else 0),
+        )
         for op in operations
         if op.op_type == "quantize"
     }

@@ -33,7 +33,9 @@ def arm64(emulator: Installation) -> Iterator[None]:
 
 
 def names(islands: list[list[ir.Node]]) -> list[list[str | None]]:
-    return [[node.name for node in nodes] for nodes in islands]
+    """Without transposes, which ONNX Runtime moves to where they cost least."""
+    kept = ([node.name for node in nodes if node.op_type != "Transpose"] for nodes in islands)
+    return [nodes for nodes in kept if nodes]
 
 
 @pytest.mark.parametrize(
