@@ -98,7 +98,7 @@ def affine_parameters(real: Range, number: NumberFormat) -> QuantParams:
 
 
 def symmetric_scales(
-    magnitudes: npt.NDArray[np.float32], number: NumberFormat
+    magnitudes: npt.NDArray[np.floating], number: NumberFormat
 ) -> npt.NDArray[np.float32]:
     """The scales of many symmetric ranges [-m, m] at once, as the format stores them."""
     scales = magnitudes.astype(np.float64) / limits(number)[1]

@@ -26,7 +26,12 @@ import onnx_ir as ir
 
 from edgewise.calibration.known import Known, known_scales
 from edgewise.calibration.operands import BIASED_OPS, channel_axis, inputs_of_role
-from edgewise.calibration.parameters import affine_parameters, limits, storable_scales
+from edgewise.calibration.parameters import (
+    affine_parameters,
+    limits,
+    storable_scales,
+    symmetric_scales,
+)
 from edgewise.calibration.placement import Placement
 from edgewise.calibration.ranges import Range
 from edgewise.calibration.recipe import WeightMethod
@@ -123,7 +128,7 @@ def _parameters(
         floor = _bias_floor(node, activations, number, per_channel=axis is not None)
         floors = np.maximum(floors, floor)
     magnitudes = np.maximum(magnitudes, floors)
-    channels = tuple(affine_parameters(Range(-float(m), float(m)), number) for m in magnitudes)
+    channels = _channel_parameters(magnitudes, number)
     kept = known_scales(array, known, axis)
     if kept is None or QMAX[number.dtype] - QMIN[number.dtype] != QMAX["int8"] - QMIN["int8"]:
         return WeightParameters(axis, channels)
@@ -136,6 +141,15 @@ def _parameters(
             for scale, held, channel in zip(stored, holds, channels, strict=True)
         ),
     )
+
+
+def _channel_parameters(
+    magnitudes: npt.NDArray[np.float64], number: NumberFormat
+) -> tuple[QuantParams, ...]:
+    """The parameters of the ranges [-m, m]; a network has tens of thousands."""
+    if number.symmetric and QMIN[number.dtype] < 0:
+        return tuple(QuantParams(float(scale), 0) for scale in symmetric_scales(magnitudes, number))
+    return tuple(affine_parameters(Range(-float(m), float(m)), number) for m in magnitudes)
 
 
 def _bias_floor(
